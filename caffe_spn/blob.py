@@ -1,0 +1,183 @@
+"""Blob: an N-dimensional array of data with an equally shaped array of derivatives.
+
+Source: `Blob` and `SyncedMemory` of BVLC Caffe, as pycaffe shows them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from caffe_spn.errors import ShapeError
+
+MAX_AXES = 32
+MAX_COUNT = 2**31 - 1
+
+
+class Memory:
+    """A flat array that blobs may share; it is allocated (with zeros) at the first touch."""
+
+    __slots__ = ("_array", "capacity", "dtype")
+
+    def __init__(self, capacity: int, dtype: np.dtype):
+        self.capacity = capacity
+        self.dtype = dtype
+        self._array: np.ndarray | None = None
+
+    @property
+    def array(self) -> np.ndarray:
+        if self._array is None:
+            self._array = np.zeros(self.capacity, self.dtype)
+        return self._array
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are really allocated."""
+        return 0 if self._array is None else self._array.nbytes
+
+
+class Blob:
+    """Data and diff of equal shape; what layers pass on to each other.
+
+    Parameters
+    ----------
+    shape : sequence of int, optional
+        The dimensions, by custom (N, C, H, W); () is a scalar.
+    dtype : numpy dtype, default float32
+        float64 is for checking gradients.
+
+    Raises
+    ------
+    ShapeError
+        If a dimension is negative, or the count passes what Caffe can index (2**31 - 1).
+
+    Notes
+    -----
+    `data` and `diff` are writable NumPy views. Each is allocated when first touched, so a
+    network that never runs backward pays nothing for its diffs. Making a blob smaller keeps
+    its memory; making it larger takes new memory, as in Caffe.
+    """
+
+    __slots__ = ("_shape", "_count", "_dtype", "_data", "_diff", "_data_view", "_diff_view")
+
+    def __init__(self, shape: Sequence[int] = (), dtype=np.float32):
+        self._dtype = np.dtype(dtype)
+        self._shape: tuple[int, ...] | None = None
+        self._count = 0
+        self._data = Memory(0, self._dtype)
+        self._diff = Memory(0, self._dtype)
+        self._data_view = self._diff_view = None
+        self.reshape(*shape)
+
+    def reshape(self, *shape: int) -> None:
+        """Give the blob new dimensions; memory is kept where it is large enough.
+
+        Parameters
+        ----------
+        *shape : int
+            The new dimensions, or one sequence of them.
+        """
+        if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)):
+            shape = tuple(shape[0])
+        shape = tuple(int(d) for d in shape)
+        if shape == self._shape:
+            return
+        if len(shape) > MAX_AXES:
+            raise ShapeError(f"a blob has at most {MAX_AXES} axes, not {len(shape)}")
+        if any(d < 0 for d in shape):
+            raise ShapeError(f"blob shape {shape} has a negative dimension")
+        count = math.prod(shape)
+        if count > MAX_COUNT:
+            raise ShapeError(
+                f"blob shape {shape} has {count} elements; Caffe indexes at most {MAX_COUNT}",
+                help="use a smaller batch or image",
+            )
+        self._shape = shape
+        self._count = count
+        self._data_view = self._diff_view = None
+        if count > self._data.capacity:
+            self._data = Memory(count, self._dtype)
+        if count > self._diff.capacity:
+            self._diff = Memory(count, self._dtype)
+
+    def reshape_like(self, other: Blob) -> None:
+        """Take the shape of another blob."""
+        self.reshape(*other.shape)
+
+    @property
+    def data(self) -> np.ndarray:
+        """The values, as a writable view of this blob's shape."""
+        if self._data_view is None:
+            self._data_view = self._data.array[: self._count].reshape(self._shape)
+        return self._data_view
+
+    @property
+    def diff(self) -> np.ndarray:
+        """The derivatives of the loss by `data`, as a writable view."""
+        if self._diff_view is None:
+            self._diff_view = self._diff.array[: self._count].reshape(self._shape)
+        return self._diff_view
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    @property
+    def count(self) -> int:
+        """How many elements `data` has."""
+        return self._count
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes allocated for data and diff; shared memory is counted by each sharer."""
+        return self._data.nbytes + self._diff.nbytes
+
+    def share_data(self, other: Blob) -> None:
+        """Read and write the data of `other` from now on; the counts must agree."""
+        self._check_share(other)
+        self._data = other._data
+        self._data_view = None
+
+    def share_diff(self, other: Blob) -> None:
+        """Read and write the diff of `other` from now on; the counts must agree."""
+        self._check_share(other)
+        self._diff = other._diff
+        self._diff_view = None
+
+    def shares_data_with(self, other: Blob) -> bool:
+        return self._data is other._data
+
+    def _check_share(self, other: Blob) -> None:
+        if other._count != self._count or other._dtype != self._dtype:
+            raise ShapeError(
+                f"a blob of shape {self._shape} ({self._dtype}) cannot share the memory of one of"
+                f" shape {other._shape} ({other._dtype}); their counts and types must agree"
+            )
+
+    def legacy_shape(self, axis: int) -> int:
+        """Dimension `axis` of the blob seen as (num, channels, height, width).
+
+        Raises
+        ------
+        ShapeError
+            If the blob has more than four axes.
+        """
+        if len(self._shape) > 4:
+            raise ShapeError(
+                f"num, channels, height and width exist up to 4 axes; this blob is {self._shape}"
+            )
+        return self._shape[axis] if axis < len(self._shape) else 1
+
+    num = property(lambda self: self.legacy_shape(0), doc="Dimension 0, or 1.")
+    channels = property(lambda self: self.legacy_shape(1), doc="Dimension 1, or 1.")
+    height = property(lambda self: self.legacy_shape(2), doc="Dimension 2, or 1.")
+    width = property(lambda self: self.legacy_shape(3), doc="Dimension 3, or 1.")
+
+    def __repr__(self) -> str:
+        return f"Blob{self._shape}"

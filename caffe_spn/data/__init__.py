@@ -1,0 +1,1 @@
+"""Sources of training data, and the prefetching that keeps them ahead of the network."""

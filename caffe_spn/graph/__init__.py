@@ -1,0 +1,1 @@
+"""Pure functions from NetParameter to NetParameter: upgrade, filter, insert splits, fuse, expand."""

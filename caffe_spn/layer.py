@@ -1,0 +1,263 @@
+"""Layer: the contract that every layer keeps, and the registry that finds layers by type name.
+
+Source: `Layer` and `LayerRegistry` of BVLC Caffe; the methods are those of a pycaffe Python layer.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from caffe_spn import device
+from caffe_spn.blob import Blob
+from caffe_spn.errors import PrototxtError, ShapeError, nearest
+from caffe_spn.proto import caffe_pb2
+from caffe_spn.vectors import BlobVec
+
+_registry: dict[str, Callable[..., Layer]] = {}
+
+
+class Roles:
+    """How many blobs a layer takes or makes, and what they are called.
+
+    Parameters
+    ----------
+    names : sequence of str
+        A name stands for one blob; ``name?`` may be missing; ``name*`` stands for any number
+        and ``name+`` for at least one. The last two come last.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        self.names = tuple(n.rstrip("?*+") for n in names)
+        variadic = bool(names) and names[-1][-1] in "*+"
+        self.minimum = sum(n[-1] not in "?*" for n in names)
+        self.maximum = None if variadic else len(names)
+
+    def describe(self) -> str:
+        if self.maximum is None:
+            count = f"at least {self.minimum}"
+        elif self.minimum == self.maximum:
+            count = str(self.minimum)
+        else:
+            count = f"{self.minimum} to {self.maximum}"
+        return f"{count} ({', '.join(self.names)})" if self.names else count
+
+    def accepts(self, count: int) -> bool:
+        return count >= self.minimum and (self.maximum is None or count <= self.maximum)
+
+    def name(self, index: int) -> str:
+        if not self.names:
+            return ""
+        return self.names[min(index, len(self.names) - 1)]
+
+
+class Layer:
+    """Base of all layers, built in or written by a user for the `Python` layer.
+
+    Subclasses define `setup`, `reshape`, and either `forward` and `backward` (a pycaffe Python
+    layer) or `forward_cpu` and `backward_cpu` (a built-in layer).
+
+    Attributes
+    ----------
+    layer_param : LayerParameter
+        The definition.
+    blobs : BlobVec
+        The parameters. Their diffs accumulate; the solver clears them.
+    phase : int
+        0 (TRAIN) or 1 (TEST).
+    dtype : numpy dtype
+        Of parameters and tops; float32 except when gradients are checked.
+    param_propagate_down : list of bool
+        Whether each parameter's diff is wanted.
+    param_str : str
+        What the definition hands to a Python layer; never evaluated by the package.
+    """
+
+    type: ClassVar[str] = "Python"
+    bottoms: ClassVar[Roles] = Roles(("bottom*",))
+    tops: ClassVar[Roles] = Roles(("top*",))
+    in_place_allowed: ClassVar[bool] = True
+    is_loss: ClassVar[bool] = False
+    no_backward_bottoms: ClassVar[tuple[int, ...]] = ()
+
+    def __init__(self, layer_param=None, phase: int | None = None, dtype=np.float32):
+        self.layer_param = caffe_pb2.LayerParameter() if layer_param is None else layer_param
+        self.phase = self.layer_param.phase if phase is None else phase
+        self.dtype = np.dtype(dtype)
+        self.blobs = BlobVec()
+        self.param_propagate_down: list[bool] = []
+        self._workspaces: dict[str, np.ndarray] = {}
+
+    @property
+    def param_str(self) -> str:
+        return self.layer_param.python_param.param_str
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        """Read the definition and create the parameters; called once."""
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        """Check the bottoms' shapes and give the tops theirs; called before every forward."""
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        """Compute the tops' data from the bottoms' data."""
+        if device.mode() == device.GPU:
+            self.forward_gpu(bottom, top)
+        else:
+            self.forward_cpu(bottom, top)
+
+    def backward(self, top, propagate_down: Sequence[bool], bottom) -> None:
+        """Compute the bottoms' diffs, where asked for, and add to the parameters' diffs."""
+        if device.mode() == device.GPU:
+            self.backward_gpu(top, propagate_down, bottom)
+        else:
+            self.backward_cpu(top, propagate_down, bottom)
+
+    def forward_cpu(self, bottom, top) -> None:
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    def backward_cpu(self, top, propagate_down, bottom) -> None:
+        raise NotImplementedError(f"{type(self).__name__} defines no backward")
+
+    def forward_gpu(self, bottom, top) -> None:
+        # A layer without a GPU path runs on the host, as in Caffe.
+        self.forward_cpu(bottom, top)
+
+    def backward_gpu(self, top, propagate_down, bottom) -> None:
+        self.backward_cpu(top, propagate_down, bottom)
+
+    # What the net asks of a layer
+
+    def check_arity(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        """Compare the numbers of bottoms and tops with what the layer declares."""
+        for word, verb, roles, blobs in (
+            ("bottom", "takes", self.bottoms, bottom),
+            ("top", "makes", self.tops, top),
+        ):
+            if not roles.accepts(len(blobs)):
+                raise self.param_error(
+                    f"has {len(blobs)} {word}(s); {self.type} {verb} {roles.describe()}",
+                    help=f"name one '{word}:' for each of them",
+                )
+        if not self.in_place_allowed and any(t is b for t in top for b in bottom):
+            raise self.param_error(
+                f"{self.type} cannot compute in place (a top has the name of a bottom)",
+                help="give the top a name of its own",
+            )
+
+    def allow_force_backward(self, index: int) -> bool:
+        """Whether `force_backward` may ask for the diff of bottom `index`."""
+        return index not in self.no_backward_bottoms
+
+    # What a layer asks of its base
+
+    def add_param(self, shape: Sequence[int], filler=None) -> Blob:
+        """Append a parameter blob, filled as `filler` (a FillerParameter) says."""
+        blob = Blob(shape, self.dtype)
+        if filler is not None:
+            from caffe_spn.filler import fill
+
+            fill(blob.data, filler)
+        self.blobs.append(blob)
+        return blob
+
+    def workspace(self, name: str, shape: Sequence[int], dtype=None) -> np.ndarray:
+        """An array of this layer's own that is allocated once and grows when it must.
+
+        Its content is whatever the last use left there.
+        """
+        dtype = np.dtype(dtype or self.dtype)
+        count = int(np.prod(shape, dtype=np.int64))
+        flat = self._workspaces.get(name)
+        if flat is None or flat.size < count or flat.dtype != dtype:
+            flat = self._workspaces[name] = np.empty(count, dtype)
+        return flat[:count].reshape(shape)
+
+    @property
+    def where(self) -> str:
+        return f"layer '{self.layer_param.name}' ({self.type})"
+
+    def shape_error(self, message: str, help: str | None = None) -> ShapeError:
+        return ShapeError(message, where=self.where, help=help)
+
+    def param_error(self, message: str, help: str | None = None) -> PrototxtError:
+        return PrototxtError(message, where=self.where, help=help)
+
+    def axis(self, blob: Blob, axis: int, name: str = "axis") -> int:
+        """`axis` of `blob` counted from the front; negative ones count from the back."""
+        axes = len(blob.shape)
+        if not -axes <= axis < axes:
+            raise self.shape_error(
+                f"{name} {axis} is out of range for a {axes}-D blob of shape {blob.shape}",
+                help=f"{name} goes from {-axes} to {axes - 1} here",
+            )
+        return axis % axes
+
+
+def register(
+    layer_type: str,
+    bottoms: Sequence[str] = ("bottom",),
+    tops: Sequence[str] = ("top",),
+    in_place: bool = True,
+) -> Callable[[type[Layer]], type[Layer]]:
+    """Class decorator that makes a layer known under a type name.
+
+    Parameters
+    ----------
+    layer_type : str
+        What a prototxt says in ``type:``.
+    bottoms, tops : sequence of str
+        The blobs' roles; see `Roles` for ``?``, ``*`` and ``+``.
+    in_place : bool, default True
+        Whether a top may be a bottom.
+    """
+
+    def decorate(cls: type[Layer]) -> type[Layer]:
+        cls.type = layer_type
+        cls.bottoms = Roles(bottoms)
+        cls.tops = Roles(tops)
+        cls.in_place_allowed = in_place
+        _registry[layer_type] = cls
+        return cls
+
+    return decorate
+
+
+def layer_type_list() -> list[str]:
+    """The names of all layer types, in alphabetical order."""
+    _load_layers()
+    return sorted(_registry)
+
+
+def layer_class(layer_type: str, where: str | None = None) -> Callable[..., Layer]:
+    """The class (or factory) registered for a type name.
+
+    Raises
+    ------
+    PrototxtError
+        If no layer has that name; the error names the nearest one.
+    """
+    _load_layers()
+    if layer_type not in _registry:
+        near = nearest(layer_type, _registry)
+        raise PrototxtError(
+            f"unknown layer type '{layer_type}'",
+            where=where,
+            help=f"did you mean '{near}'?"
+            if near
+            else "caffe_spn.layer_type_list() names the types; write your own as a Python layer",
+        )
+    return _registry[layer_type]
+
+
+def create_layer(layer_param, phase: int | None = None, dtype=np.float32) -> Layer:
+    """The layer that a LayerParameter describes, before its `setup`."""
+    where = f"layer '{layer_param.name}'"
+    return layer_class(layer_param.type, where)(layer_param, phase=phase, dtype=dtype)
+
+
+def _load_layers() -> None:
+    # Layer modules register themselves when imported; none is needed before the first net.
+    importlib.import_module("caffe_spn.layers")

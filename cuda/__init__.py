@@ -1,0 +1,1 @@
+"""CUDA C sources and the launcher that compiles and calls them."""

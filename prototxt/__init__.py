@@ -1,0 +1,1 @@
+"""The shipped networks and solvers, and the generators that write them."""
