@@ -225,6 +225,16 @@ def register(
     return decorate
 
 
+def register_factory(layer_type: str) -> Callable[[Callable[..., Layer]], Callable[..., Layer]]:
+    """Function decorator: `layer_type` is made by a function instead of one fixed class."""
+
+    def decorate(factory: Callable[..., Layer]) -> Callable[..., Layer]:
+        _registry[layer_type] = factory
+        return factory
+
+    return decorate
+
+
 def layer_type_list() -> list[str]:
     """The names of all layer types, in alphabetical order."""
     _load_layers()

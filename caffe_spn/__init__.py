@@ -1,0 +1,74 @@
+"""caffe_spn: Spatial Propagation Networks and Caffe's layers, nets and solvers in Python.
+
+``import caffe_spn as caffe`` works for code that was written for pycaffe.
+"""
+
+import importlib
+
+from caffe_spn import proto
+from caffe_spn.alias import as_caffe
+from caffe_spn.blob import Blob
+from caffe_spn.device import set_device, set_mode_cpu, set_mode_gpu
+from caffe_spn.errors import (
+    CaffeSpnError,
+    DataError,
+    DeviceError,
+    PrototxtError,
+    ShapeError,
+    TrainingError,
+    WeightsError,
+)
+from caffe_spn.layer import Layer, layer_type_list, register
+from caffe_spn.net import TEST, TRAIN, Net
+from caffe_spn.random import set_random_seed
+from caffe_spn.version import __version__
+
+# Loaded at first use, so that `import caffe_spn` stays quick.
+_LAZY = {
+    "io": ("caffe_spn.io", None),
+    "check_gradients": ("caffe_spn.gradient_check", "check_gradients"),
+    "Solver": ("caffe_spn.solver", "Solver"),
+    "SGDSolver": ("caffe_spn.solver", "SGDSolver"),
+    "get_solver": ("caffe_spn.solver", "get_solver"),
+}
+
+
+def __getattr__(name: str):
+    if name not in _LAZY:
+        raise AttributeError(f"module 'caffe_spn' has no attribute '{name}'")
+    module, attribute = _LAZY[name]
+    value = importlib.import_module(module)
+    if attribute is not None:
+        value = getattr(value, attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *_LAZY])
+
+
+__all__ = [
+    "TEST",
+    "TRAIN",
+    "Blob",
+    "CaffeSpnError",
+    "DataError",
+    "DeviceError",
+    "Layer",
+    "Net",
+    "PrototxtError",
+    "ShapeError",
+    "TrainingError",
+    "WeightsError",
+    "__version__",
+    "as_caffe",
+    "layer_type_list",
+    "proto",
+    "register",
+    "set_device",
+    "set_mode_cpu",
+    "set_mode_gpu",
+    "set_random_seed",
+    *_LAZY,
+]

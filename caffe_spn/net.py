@@ -1,0 +1,288 @@
+"""Net: a network that reads its definition, runs forward and backward, and keeps its weights.
+
+Source: `Net` of BVLC Caffe; the methods that pycaffe adds are in `caffe_spn.pycaffe`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from caffe_spn.errors import CaffeSpnError, PrototxtError, WeightsError
+from caffe_spn.graph.filter import filter_net
+from caffe_spn.graph.splits import insert_splits
+from caffe_spn.graph.upgrade import upgrade
+from caffe_spn.net_builder import NetBuilder
+from caffe_spn.proto import caffe_pb2, text
+from caffe_spn.pycaffe import PycaffeNet
+from caffe_spn.vectors import StringVec
+
+TRAIN, TEST = 0, 1
+
+
+class Net(PycaffeNet):
+    """A network of layers and blobs.
+
+    Parameters
+    ----------
+    network : str, path or NetParameter
+        The definition; a file is read as prototxt.
+    phase : int
+        `TRAIN` or `TEST`. The older order ``Net(network, weights, phase)`` works too.
+    level : int, default 0
+        For `min_level` and `max_level` rules.
+    stages : sequence of str, optional
+        Added to the stages in the definition's state.
+    weights : str or path, optional
+        A .caffemodel or .caffemodel.h5 to copy parameters from, by layer name.
+    allow_python : bool, default True
+        False refuses layers of type Python: they are code that the definition names.
+    dtype : numpy dtype, default float32
+        float64 is for checking gradients.
+    problems : list, optional
+        Collects all errors of the definition instead of raising the first.
+
+    Raises
+    ------
+    PrototxtError, ShapeError
+        With file, line and layer, if the definition cannot be built.
+    WeightsError
+        If the weights cannot be read or do not fit; all misfits are listed.
+
+    Notes
+    -----
+    Reading is a pipeline of pure functions: upgrade from older forms, filter by phase, level
+    and stages, insert splits; then layers are created in order.
+    """
+
+    def __init__(
+        self,
+        network,
+        phase,
+        level=0,
+        stages: Sequence[str] | None = None,
+        weights=None,
+        allow_python: bool = True,
+        dtype=np.float32,
+        problems: list[CaffeSpnError] | None = None,
+    ):
+        if isinstance(phase, (str, os.PathLike)):
+            phase, weights, level = level, phase, 0
+        self._source: str | None = None
+        if isinstance(network, (str, os.PathLike)):
+            self._source = os.fspath(network)
+            network = text.read(self._source, caffe_pb2.NetParameter)
+        definition = self._state_definition(network, phase, level, stages)
+        try:
+            param = insert_splits(filter_net(definition))
+        except PrototxtError as error:
+            if problems is None:
+                raise self._at_source(error) from error
+            problems.append(self._at_source(error))
+            param = filter_net(definition)
+        builder = NetBuilder(param, phase, dtype, self._place, allow_python, problems).build()
+        self._take(builder)
+        if weights is not None:
+            self.copy_trained_from(weights)
+
+    @staticmethod
+    def _state_definition(network, phase: int, level: int, stages):
+        param, _ = upgrade(network)
+        param.state.phase = phase
+        param.state.level = level
+        param.state.stage.extend(stages or ())
+        return param
+
+    def _take(self, builder: NetBuilder) -> None:
+        self.name = builder.param.name
+        self.phase = builder.phase
+        self.layers = builder.layers
+        self.learnable_params = builder.learnable_params
+        self.params_lr = [1.0 if lr is None else lr for lr in builder.params_lr]
+        self.params_weight_decay = [1.0 if d is None else d for d in builder.params_weight_decay]
+        self._layer_params = builder.layer_params
+        self._layer_names = StringVec(p.name for p in builder.layer_params)
+        self._blobs = builder.blobs
+        self._blob_names = StringVec(builder.blob_names)
+        self._loss_weights = builder.blob_loss_weights
+        self._inputs = builder.input_ids
+        self._outputs = builder.output_ids
+        self._layer_bottom_ids = builder.bottom_ids
+        self._layer_top_ids = builder.top_ids
+        self._layer_need_backward = builder.layer_need_backward
+        self._bottom_need_backward = builder.bottom_need_backward
+        self._bottoms = [[self._blobs[i] for i in ids] for ids in builder.bottom_ids]
+        self._tops = [[self._blobs[i] for i in ids] for ids in builder.top_ids]
+        self._callbacks = {"before_forward": [], "after_forward": []}
+        self._callbacks |= {"before_backward": [], "after_backward": []}
+
+    # Running
+
+    def forward_loss(self, start: int = 0, end: int | None = None) -> float:
+        """Run layers `start` to `end` (both included) and return the weighted loss.
+
+        Raises
+        ------
+        CaffeSpnError
+            From a layer, with the definition's file and line added.
+        """
+        last = len(self.layers) - 1 if end is None else end
+        loss = 0.0
+        for i in range(start, last + 1):
+            layer, bottom, top = self.layers[i], self._bottoms[i], self._tops[i]
+            self._notify("before_forward", i)
+            try:
+                shapes = [t.shape for t in top] if any(layer.loss_weights) else None
+                layer.reshape(bottom, top)
+                layer.forward(bottom, top)
+            except CaffeSpnError as error:
+                raise self._at_layer(error, i) from error
+            if shapes is not None:
+                loss += self._layer_loss(layer, top, shapes)
+            self._notify("after_forward", i)
+        return loss
+
+    @staticmethod
+    def _layer_loss(layer, top, shapes) -> float:
+        loss = 0.0
+        for blob, weight, shape in zip(top, layer.loss_weights, shapes, strict=True):
+            if weight:
+                if blob.shape != shape:
+                    blob.diff.fill(weight)
+                loss += float(np.dot(blob.data.ravel(), blob.diff.ravel()))
+        return loss
+
+    def backward_pass(self, start: int | None = None, end: int = 0) -> None:
+        """Run backward from layer `start` (the last one) down to layer `end`."""
+        first = len(self.layers) - 1 if start is None else start
+        for i in range(first, end - 1, -1):
+            self._notify("before_backward", i)
+            if self._layer_need_backward[i]:
+                try:
+                    self.layers[i].backward(
+                        self._tops[i], self._bottom_need_backward[i], self._bottoms[i]
+                    )
+                except CaffeSpnError as error:
+                    raise self._at_layer(error, i) from error
+            self._notify("after_backward", i)
+
+    def reshape(self) -> None:
+        """Pass the shapes of the inputs on through all layers."""
+        for i, layer in enumerate(self.layers):
+            try:
+                layer.reshape(self._bottoms[i], self._tops[i])
+            except CaffeSpnError as error:
+                raise self._at_layer(error, i) from error
+
+    def clear_param_diffs(self) -> None:
+        """Set the diffs of all parameters to zero."""
+        for blob in self.learnable_params:
+            blob.diff.fill(0)
+
+    def close(self) -> None:
+        """Stop what layers run in the background, such as prefetching."""
+        for layer in getattr(self, "layers", ()):
+            close = getattr(layer, "close", None)
+            if close is not None:
+                close()
+
+    def __del__(self):
+        self.close()
+
+    # Weights
+
+    def to_proto(self, write_diff: bool = False):
+        """The definition as it was built, with the parameters: what a .caffemodel holds."""
+        from caffe_spn.proto.blobs import array_to_blob_proto
+
+        param = caffe_pb2.NetParameter(name=self.name)
+        for layer, layer_param in zip(self.layers, self._layer_params, strict=True):
+            copy = param.layer.add()
+            copy.CopyFrom(layer_param)
+            del copy.blobs[:]
+            for blob in layer.blobs:
+                diff = blob.diff if write_diff else None
+                array_to_blob_proto(blob.data, diff, out=copy.blobs.add())
+        return param
+
+    def copy_trained_from(self, weights) -> None:
+        """Copy parameters by layer name from a weights file, a NetParameter or a dict.
+
+        Layers that the file lacks keep their values, layers that the net lacks are skipped.
+
+        Raises
+        ------
+        WeightsError
+            Listing every parameter whose shape or number differs; nothing is copied then.
+        """
+        from caffe_spn import weights_io
+
+        where = os.fspath(weights) if isinstance(weights, (str, os.PathLike)) else None
+        strict_counts = True
+        if where is not None and where.endswith(".h5"):
+            weights, strict_counts = weights_io.read_h5(where), False
+        elif not isinstance(weights, dict):
+            weights = weights_io.read_caffemodel(weights)
+        weights_io.apply(self, weights, strict_counts, where)
+
+    def share_trained_layers_with(self, other: Net) -> None:
+        """Use the parameters of the layers of equal name in `other`, in the same memory.
+
+        Raises
+        ------
+        WeightsError
+            Listing every parameter whose shape or number differs; nothing is shared then.
+        """
+        mine = {name: layer for name, layer in zip(self._layer_names, self.layers, strict=True)}
+        pairs = []
+        misfits = []
+        for name, layer in zip(other._layer_names, other.layers, strict=True):
+            if name not in mine:
+                continue
+            theirs, ours = layer.blobs, mine[name].blobs
+            if [b.shape for b in theirs] != [b.shape for b in ours]:
+                misfits.append(
+                    f"layer '{name}': {[b.shape for b in theirs]} against"
+                    f" {[b.shape for b in ours]} here"
+                )
+            pairs += zip(ours, theirs, strict=False)
+        if misfits:
+            raise WeightsError(
+                "parameters cannot be shared:\n" + "\n".join(misfits),
+                help="the layers of equal name must have equal shapes",
+            )
+        for ours, theirs in pairs:
+            ours.share_data(theirs)
+
+    # Places for errors
+
+    def _place(self, layer_param) -> str | None:
+        if self._source is None:
+            return None
+        try:
+            content = Path(self._source).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return self._source
+        line = text.locate_layer(content, layer_param)
+        return self._source if line is None else f"{self._source}:{line}"
+
+    def _at_source(self, error: CaffeSpnError) -> CaffeSpnError:
+        if self._source is None:
+            return error
+        return type(error)(error.message, f"{self._source}: {error.where}", error.help)
+
+    def _at_layer(self, error: CaffeSpnError, index: int) -> CaffeSpnError:
+        param = self._layer_params[index]
+        layer = f"layer '{param.name}' ({param.type})"
+        where = error.where or layer
+        if not where.startswith("layer '"):
+            where = f"{layer}: {where}"
+        place = self._place(param)
+        return type(error)(error.message, f"{place}: {where}" if place else where, error.help)
+
+    def _notify(self, event: str, index: int) -> None:
+        for callback in self._callbacks[event]:
+            callback(index)
