@@ -1,0 +1,66 @@
+"""What the data layers share: batch k of a source, prefetched, with a cursor that can be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from caffe_spn import random
+from caffe_spn.data.prefetch import Batch, Prefetcher
+from caffe_spn.errors import DataError
+from caffe_spn.layer import Layer
+
+
+class BatchLayer(Layer):
+    """A layer without bottoms whose tops are the batches of a source, one after the other.
+
+    A subclass calls `start` at the end of its `setup`.
+    """
+
+    _batches: Prefetcher | None = None
+
+    def start(self, make_produce: Callable[[int], Callable[[int], Batch]], prefetch: int, seed=0):
+        """Say where batches come from.
+
+        Parameters
+        ----------
+        make_produce : callable
+            Given a seed, returns the function that makes batch k. Neither may refer to the layer.
+        prefetch : int
+            How many batches a background thread prepares; 0 for no thread.
+        seed : int, default 0
+            0 draws one from the package's generator.
+        """
+        self._make_produce = make_produce
+        self._prefetch = prefetch
+        self._seed = int(seed) or random.spawn_seed()
+        self._batches = Prefetcher(make_produce(self._seed), prefetch)
+
+    def forward_cpu(self, bottom, top) -> None:
+        for blob, values in zip(top, self._batches.get(), strict=False):
+            blob.reshape(*values.shape)
+            blob.data[...] = values
+
+    def backward_cpu(self, top, propagate_down, bottom) -> None:
+        """Data has no bottoms, so there is nothing to do."""
+
+    def state(self) -> dict:
+        """What to keep so that a later run goes on with the batch that would come next."""
+        return {"seed": self._seed, "next_batch": self._batches.next_batch}
+
+    def restore_state(self, state: dict) -> None:
+        """Go on where `state` was taken."""
+        try:
+            seed, next_batch = int(state["seed"]), int(state["next_batch"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"cannot go on from {state!r}; a data layer's state has seed and next_batch",
+                where=self.where,
+            ) from error
+        self.close()
+        self._seed = seed
+        self._batches = Prefetcher(self._make_produce(seed), self._prefetch, next_batch)
+
+    def close(self) -> None:
+        """End the background thread; the next forward starts it again where it was."""
+        if self._batches is not None:
+            self._batches.close()
