@@ -1,4 +1,4 @@
-"""Turn caffe.proto into the descriptor that the package ships: ``python -m caffe_spn.proto.compile``.
+"""Compile caffe.proto into the descriptor that is shipped: ``python -m caffe_spn.proto.compile``.
 
 Only what caffe.proto uses is understood (proto2 messages, enums, scalar and message fields, the
 options default, packed and deprecated), so that changing the schema needs no protoc.
