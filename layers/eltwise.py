@@ -1,0 +1,156 @@
+"""Eltwise: product, weighted sum or maximum of blobs of equal shape.
+
+Source: `EltwiseLayer` of BVLC Caffe.
+"""
+
+import numpy as np
+
+from caffe_spn.layer import Layer, register
+from caffe_spn.proto.caffe_pb2 import EltwiseParameter
+
+
+def product(inputs, out):
+    """out = product of the inputs; `out` may be the first."""
+    np.multiply(inputs[0], inputs[1], out=out)
+    for x in inputs[2:]:
+        out *= x
+
+
+def weighted_sum(inputs, coefficients, out, scratch):
+    """out = sum of coefficients[i] * inputs[i]; `out` may be the first input."""
+    scale(inputs[0], coefficients[0], out)
+    for x, coefficient in zip(inputs[1:], coefficients[1:], strict=True):
+        out += x if coefficient == 1 else np.multiply(x, coefficient, out=scratch)
+
+
+def maximum(inputs, out, winner, larger):
+    """out = the largest input, winner = its index; `out` may be the first input.
+
+    At a tie of the first two the second wins; a later one must be larger than all before.
+    `winner` is an integer array, `larger` a bool one.
+    """
+    np.less_equal(inputs[0], inputs[1], out=larger)
+    winner[...] = larger
+    np.maximum(inputs[0], inputs[1], out=out)
+    for i, x in enumerate(inputs[2:], start=2):
+        np.greater(x, out, out=larger)
+        # i grows, so the larger index is the later winner; a masked copy would be 10x slower.
+        np.maximum(winner, larger * winner.dtype.type(i), out=winner)
+        np.maximum(out, x, out=out)
+
+
+def scale(x, coefficient, out):
+    """out = coefficient * x"""
+    if coefficient == 1:
+        out[...] = x
+    else:
+        np.multiply(x, coefficient, out=out)
+
+
+@register("Eltwise", bottoms=("a", "b", "c*"))
+class Eltwise(Layer):
+    """Combine two or more blobs element by element.
+
+    Parameters
+    ----------
+    operation : PROD, SUM or MAX, default SUM
+    coeff : float for each bottom, default 1
+        Weights of SUM; MAX ignores them, PROD refuses them.
+    stable_prod_grad : bool, default True
+        Compute the gradient of PROD as the product of the other bottoms. False divides the
+        top by the bottom, which is faster for many bottoms and NaN where the bottom is 0.
+
+    Bottoms
+    -------
+    a, b, c* : equal shapes
+
+    Tops
+    ----
+    top : that shape
+
+    Raises
+    ------
+    PrototxtError
+        If the number of `coeff` is not that of the bottoms, or PROD has any.
+    ShapeError
+        If the shapes differ; nothing is broadcast.
+
+    Notes
+    -----
+    The gradient of MAX goes to one bottom: at a tie of the first two to the second, at other
+    ties to the earliest. In place, where Caffe loses the first bottom, the result here is that
+    of a separate top.
+    """
+
+    def setup(self, bottom, top):
+        param = self.layer_param.eltwise_param
+        self.operation = param.operation
+        self.stable = param.stable_prod_grad
+        self.coefficients = list(param.coeff) or [1.0] * len(bottom)
+        if len(self.coefficients) != len(bottom):
+            raise self.param_error(
+                f"has {len(param.coeff)} coeff for {len(bottom)} bottoms",
+                help="state coeff once for each bottom, or not at all",
+            )
+        if param.coeff and self.operation == EltwiseParameter.PROD:
+            raise self.param_error(
+                "has coeff with operation PROD; they belong to SUM",
+                help="remove them, or scale the top with a Power layer",
+            )
+
+    def reshape(self, bottom, top):
+        for i, blob in enumerate(bottom):
+            if blob.shape != bottom[0].shape:
+                raise self.shape_error(
+                    f"bottom {i} is {blob.shape}; it must have the shape of bottom 0,"
+                    f" {bottom[0].shape}",
+                    help="nothing is broadcast: use Crop, Tile or Scale",
+                )
+        top[0].reshape_like(bottom[0])
+        self.in_place = bottom[0] is top[0]
+
+    def forward_cpu(self, bottom, top):
+        inputs = [b.data for b in bottom]
+        out = top[0].data
+        if self.operation == EltwiseParameter.PROD:
+            if self.in_place:
+                self.workspace("saved", out.shape)[...] = out
+            product(inputs, out)
+        elif self.operation == EltwiseParameter.SUM:
+            weighted_sum(inputs, self.coefficients, out, self.workspace("scratch", out.shape))
+        else:
+            winner = self._winner(bottom)
+            maximum(inputs, out, winner, self.workspace("mask", out.shape, bool))
+
+    def backward_cpu(self, top, propagate_down, bottom):
+        # The last first: in place, bottom 0's diff is top_diff.
+        for i in reversed(range(len(bottom))):
+            if propagate_down[i]:
+                self._backward_to(i, top[0], bottom)
+
+    def _backward_to(self, i, top, bottom):
+        top_diff, out = top.diff, bottom[i].diff
+        if self.operation == EltwiseParameter.PROD:
+            self._backward_product(i, top, bottom)
+        elif self.operation == EltwiseParameter.SUM:
+            scale(top_diff, self.coefficients[i], out)
+        else:
+            mask = self.workspace("mask", top.shape, bool)
+            np.equal(self._winner(bottom), i, out=mask)
+            np.multiply(top_diff, mask, out=out)
+
+    def _backward_product(self, i, top, bottom):
+        inputs = [b.data for b in bottom]
+        if self.in_place:
+            inputs[0] = self.workspace("saved", top.shape)
+        if self.stable:
+            others = inputs[:i] + inputs[i + 1 :]
+            product([top.diff] + others, bottom[i].diff)
+        else:
+            quotient = self.workspace("scratch", top.shape)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                np.divide(top.data, inputs[i], out=quotient)
+            np.multiply(quotient, top.diff, out=bottom[i].diff)
+
+    def _winner(self, bottom):
+        return self.workspace("winner", bottom[0].shape, np.min_scalar_type(len(bottom)))

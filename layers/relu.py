@@ -1,0 +1,184 @@
+"""ReLU, PReLU and ELU: rectifiers.
+
+Source: `ReLULayer`, `PReLULayer` and `ELULayer` of BVLC Caffe; K. He et al., "Delving deep into
+rectifiers", 2015, equation 1 (PReLU); D.-A. Clevert et al., "Fast and accurate deep network
+learning by exponential linear units", 2016, equation 15 (ELU).
+"""
+
+import numpy as np
+
+from caffe_spn.layer import register
+from caffe_spn.layers.neuron import NeuronLayer
+from caffe_spn.proto import caffe_pb2
+
+DEFAULT_SLOPE = caffe_pb2.FillerParameter(type="constant", value=0.25)
+
+
+def leaky_relu(x, slope, out, scratch):
+    """out = max(x, 0) + slope * min(x, 0); `slope` is a number or broadcasts over `x`."""
+    np.minimum(x, 0, out=scratch)
+    scratch *= slope
+    np.maximum(x, 0, out=out)
+    out += scratch
+
+
+def leaky_relu_backward(x, top_diff, slope, out, scratch):
+    """out = top_diff where x > 0, slope * top_diff elsewhere; `out` may be `top_diff`."""
+    np.multiply(top_diff, slope, out=scratch)
+    np.copyto(scratch, top_diff, where=x > 0)
+    out[...] = scratch
+
+
+def elu(x, alpha, out, scratch):
+    """out = x where x > 0, alpha * (exp(x) - 1) elsewhere; `out` may be `x`."""
+    np.minimum(x, 0, out=scratch)
+    np.exp(scratch, out=scratch)
+    scratch -= 1
+    scratch *= alpha
+    np.maximum(x, 0, out=out)
+    out += scratch
+
+
+def elu_backward(x, y, top_diff, alpha, out, scratch):
+    """out = top_diff where x > 0, (alpha + y) * top_diff elsewhere; `out` may be `top_diff`."""
+    np.add(y, alpha, out=scratch)
+    np.copyto(scratch, 1, where=x > 0)
+    np.multiply(top_diff, scratch, out=out)
+
+
+@register("ReLU")
+class ReLU(NeuronLayer):
+    """top = max(x, 0) + negative_slope * min(x, 0)
+
+    Parameters
+    ----------
+    negative_slope : float, default 0
+        Slope for x <= 0; also the derivative at 0.
+    engine : accepted and ignored
+        There is one implementation.
+
+    Notes
+    -----
+    In place, the backward pass reads the sign from the output, as Caffe's does; a negative
+    `negative_slope` then gives another gradient than with a top of its own.
+    """
+
+    def setup(self, bottom, top):
+        self.slope = self.layer_param.relu_param.negative_slope
+
+    def forward_cpu(self, bottom, top):
+        x, y = bottom[0].data, top[0].data
+        if self.slope == 0:
+            np.maximum(x, 0, out=y)
+        else:
+            leaky_relu(x, self.slope, y, self.workspace("scratch", x.shape))
+
+    def backward_cpu(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        x, top_diff, bottom_diff = bottom[0].data, top[0].diff, bottom[0].diff
+        if self.slope == 0:
+            np.multiply(top_diff, x > 0, out=bottom_diff)
+        else:
+            scratch = self.workspace("scratch", x.shape)
+            leaky_relu_backward(x, top_diff, self.slope, bottom_diff, scratch)
+
+
+@register("PReLU")
+class PReLU(NeuronLayer):
+    """top = max(x, 0) + slope[c] * min(x, 0), with a learned slope for each channel c
+
+    Parameters
+    ----------
+    filler : FillerParameter, default constant 0.25
+        The slopes to start from.
+    channel_shared : bool, default False
+        One slope for all channels.
+
+    Blobs
+    -----
+    slope : (C,), or () when shared
+
+    Raises
+    ------
+    ShapeError
+        If the bottom has no channel axis, or the slopes' number is not that of the channels.
+    """
+
+    def setup(self, bottom, top):
+        self._check_axes(bottom[0])
+        param = self.layer_param.prelu_param
+        self.shared = param.channel_shared
+        if not self.blobs:
+            filler = param.filler if param.HasField("filler") else DEFAULT_SLOPE
+            self.add_param(() if self.shared else (bottom[0].shape[1],), filler)
+
+    def reshape(self, bottom, top):
+        self._check_axes(bottom[0])
+        shape = bottom[0].shape
+        wanted = 1 if self.shared else shape[1]
+        if self.blobs[0].count != wanted:
+            raise self.shape_error(
+                f"has {self.blobs[0].count} slopes, but a bottom of shape {shape} needs {wanted}",
+                help="the channels cannot change; see also channel_shared",
+            )
+        super().reshape(bottom, top)
+        self.in_place = bottom[0] is top[0]
+        self.slope_shape = (1, wanted) + (1,) * (len(shape) - 2)
+
+    def _check_axes(self, blob):
+        if len(blob.shape) < 2:
+            raise self.shape_error(
+                f"bottom has shape {blob.shape}; PReLU needs at least 2 axes (N, C)",
+                help="its second axis is the channels",
+            )
+
+    def forward_cpu(self, bottom, top):
+        x = bottom[0].data
+        if self.in_place:
+            # The slope's gradient needs the input, which the output overwrites.
+            saved = self.workspace("saved", x.shape)
+            saved[...] = x
+        slope = self.blobs[0].data.reshape(self.slope_shape)
+        leaky_relu(x, slope, top[0].data, self.workspace("scratch", x.shape))
+
+    def backward_cpu(self, top, propagate_down, bottom):
+        top_diff = top[0].diff
+        shape = bottom[0].shape
+        x = self.workspace("saved", shape) if self.in_place else bottom[0].data
+        scratch = self.workspace("scratch", shape)
+        if self.param_propagate_down[0]:
+            # Before the bottom's diff, which in place overwrites top_diff.
+            np.minimum(x, 0, out=scratch)
+            scratch *= top_diff
+            axes = tuple(i for i in range(len(shape)) if self.shared or i != 1)
+            self.blobs[0].diff[...] += scratch.sum(axis=axes)
+        if propagate_down[0]:
+            slope = self.blobs[0].data.reshape(self.slope_shape)
+            leaky_relu_backward(x, top_diff, slope, bottom[0].diff, scratch)
+
+
+@register("ELU")
+class ELU(NeuronLayer):
+    """top = x where x > 0, alpha * (exp(x) - 1) elsewhere
+
+    Parameters
+    ----------
+    alpha : float, default 1
+
+    Notes
+    -----
+    The derivative at x <= 0 is alpha + top. In place, the sign is read from the output.
+    """
+
+    def setup(self, bottom, top):
+        self.alpha = self.layer_param.elu_param.alpha
+
+    def forward_cpu(self, bottom, top):
+        elu(bottom[0].data, self.alpha, top[0].data, self.workspace("scratch", bottom[0].shape))
+
+    def backward_cpu(self, top, propagate_down, bottom):
+        if propagate_down[0]:
+            scratch = self.workspace("scratch", bottom[0].shape)
+            x, y = bottom[0].data, top[0].data
+            elu_backward(x, y, top[0].diff, self.alpha, bottom[0].diff, scratch)

@@ -1,0 +1,117 @@
+"""SoftmaxWithLoss: cross-entropy of softmax probabilities and integer labels.
+
+    loss = -sum over positions of log p[label] / normalizer
+
+Source: `SoftmaxWithLossLayer` of BVLC Caffe.
+"""
+
+import numpy as np
+
+from caffe_spn.blob import Blob
+from caffe_spn.layer import register
+from caffe_spn.layers.loss import LossLayer, normalization_mode, normalizer, read_labels
+from caffe_spn.layers.softmax import around_axis, softmax
+from caffe_spn.proto.caffe_pb2 import LossParameter
+
+SMALLEST = float(np.finfo(np.float32).tiny)
+
+
+@register("SoftmaxWithLoss", bottoms=("scores", "labels"), tops=("loss", "probabilities?"))
+class SoftmaxWithLoss(LossLayer):
+    """The multinomial logistic loss of the softmax of scores.
+
+    Parameters
+    ----------
+    softmax_param.axis : int, default 1
+        The axis of the classes.
+    loss_param.ignore_label : int, optional
+        Positions with this label cost nothing and get no gradient.
+    loss_param.normalization : FULL, VALID, BATCH_SIZE or NONE, default VALID
+        What the sum is divided by: all positions, those not ignored, the size before the
+        class axis, or 1.
+    loss_param.normalize : bool
+        The old form: true is VALID, false is BATCH_SIZE. `normalization` overrides it.
+
+    Bottoms
+    -------
+    scores : (N, C, ...)
+    labels : (N, ...) or (N, 1, ...)
+        Integers from 0 to C - 1; one for each position.
+
+    Tops
+    ----
+    loss : ()
+    probabilities : shape of the scores, optional
+
+    Raises
+    ------
+    ShapeError
+        If there is not one label for each position.
+    DataError
+        If a label is no class and not ignored.
+
+    Notes
+    -----
+    As in Caffe, log takes at least the smallest normal float32 (1.2e-38), so that a probability
+    of 0 costs 87.3 and not infinity.
+    """
+
+    def setup(self, bottom, top):
+        param = self.layer_param.loss_param
+        self.ignore_label = param.ignore_label if param.HasField("ignore_label") else None
+        self.normalization = normalization_mode(param, LossParameter.VALID)
+        self.prob = Blob((), self.dtype)
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        scores, labels = bottom
+        axis = self.axis(scores, self.layer_param.softmax_param.axis)
+        self.dims = outer, classes, inner = around_axis(scores.shape, axis)
+        if outer * inner != labels.count:
+            raise self.shape_error(
+                f"bottom 1 (labels) is {labels.shape}, {labels.count} labels; bottom 0 (scores)"
+                f" is {scores.shape} with classes along axis {axis}, so it needs"
+                f" {outer * inner}",
+                help="there is one label for each position, such as (N, H, W) for (N, C, H, W)",
+            )
+        if classes == 0:
+            raise self.shape_error(f"bottom 0 (scores) is {scores.shape}: it has no classes")
+        self.prob.reshape_like(scores)
+        # Where the probability of each label's class lies, but for the label itself.
+        self.offsets = (
+            np.arange(outer)[:, None] * (classes * inner) + np.arange(inner)[None, :]
+        ).reshape(labels.shape)
+        if len(top) == 2:
+            top[1].reshape_like(scores)
+            top[1].share_data(self.prob)
+
+    def forward_cpu(self, bottom, top):
+        softmax(bottom[0].data.reshape(self.dims), self.prob.data.reshape(self.dims))
+        outer, classes, inner = self.dims
+        remedy = "loss_param { ignore_label: ... }"
+        labels, counted = read_labels(self, bottom[1], classes, self.ignore_label, remedy)
+        self.at_label = self.offsets + labels.astype(np.int64) * inner
+        self.counted = counted
+        if counted is not None:
+            self.at_label = self.at_label[counted]
+        chosen = np.maximum(self.prob.data.reshape(-1)[self.at_label], SMALLEST)
+        self.divisor = normalizer(self.normalization, outer, inner, self.at_label.size)
+        top[0].data[...] = -np.log(chosen).sum(dtype=np.float64) / self.divisor
+
+    def backward_cpu(self, top, propagate_down, bottom):
+        self.refuse_label_gradient(propagate_down)
+        if not propagate_down[0]:
+            return
+        weight = float(top[0].diff) / self.divisor
+        prob, diff = self.prob.data, bottom[0].diff
+        outer, _, inner = self.dims
+        if self.counted is None:
+            np.multiply(prob, weight, out=diff)
+        else:
+            weights = np.where(self.counted, prob.dtype.type(weight), prob.dtype.type(0))
+            np.multiply(
+                prob.reshape(self.dims),
+                weights.reshape(outer, 1, inner),
+                out=diff.reshape(self.dims),
+            )
+        diff.reshape(-1)[self.at_label] = (prob.reshape(-1)[self.at_label] - 1) * weight
