@@ -1,0 +1,218 @@
+"""Bring a definition or weights of an older generation of the format to the current one.
+
+The steps, in Caffe's order: first generation (V0, one `layer` message inside each of `layers`) to
+second (V1, `layers` with an enum type); image options of data layers to `transform_param`; second
+generation to the current `layer`; `input` fields to an Input layer; BatchNorm's parameters to a
+learning rate of 0; and for solvers, `solver_type` to `type`.
+
+Source: mirrors the upgrades that BVLC Caffe applies to every file that it reads.
+"""
+
+from __future__ import annotations
+
+from caffe_spn.errors import PrototxtError
+from caffe_spn.graph.upgrade_v0 import upgrade_v0
+from caffe_spn.proto import caffe_pb2
+
+_V1_TYPES = {
+    "NONE": "",
+    "ABSVAL": "AbsVal",
+    "ACCURACY": "Accuracy",
+    "ARGMAX": "ArgMax",
+    "BNLL": "BNLL",
+    "CONCAT": "Concat",
+    "CONTRASTIVE_LOSS": "ContrastiveLoss",
+    "CONVOLUTION": "Convolution",
+    "DATA": "Data",
+    "DECONVOLUTION": "Deconvolution",
+    "DROPOUT": "Dropout",
+    "DUMMY_DATA": "DummyData",
+    "ELTWISE": "Eltwise",
+    "EUCLIDEAN_LOSS": "EuclideanLoss",
+    "EXP": "Exp",
+    "FLATTEN": "Flatten",
+    "HDF5_DATA": "HDF5Data",
+    "HDF5_OUTPUT": "HDF5Output",
+    "HINGE_LOSS": "HingeLoss",
+    "IM2COL": "Im2col",
+    "IMAGE_DATA": "ImageData",
+    "INFOGAIN_LOSS": "InfogainLoss",
+    "INNER_PRODUCT": "InnerProduct",
+    "LRN": "LRN",
+    "MEMORY_DATA": "MemoryData",
+    "MULTINOMIAL_LOGISTIC_LOSS": "MultinomialLogisticLoss",
+    "MVN": "MVN",
+    "POOLING": "Pooling",
+    "POWER": "Power",
+    "RELU": "ReLU",
+    "SIGMOID": "Sigmoid",
+    "SIGMOID_CROSS_ENTROPY_LOSS": "SigmoidCrossEntropyLoss",
+    "SILENCE": "Silence",
+    "SLICE": "Slice",
+    "SOFTMAX": "Softmax",
+    "SOFTMAX_LOSS": "SoftmaxWithLoss",
+    "SPLIT": "Split",
+    "TANH": "TanH",
+    "THRESHOLD": "Threshold",
+    "WINDOW_DATA": "WindowData",
+}
+_SOLVER_TYPES = {
+    "SGD": "SGD",
+    "NESTEROV": "Nesterov",
+    "ADAGRAD": "AdaGrad",
+    "RMSPROP": "RMSProp",
+    "ADADELTA": "AdaDelta",
+    "ADAM": "Adam",
+}
+_V1_DATA_PARAMS = {
+    caffe_pb2.V1LayerParameter.DATA: "data_param",
+    caffe_pb2.V1LayerParameter.IMAGE_DATA: "image_data_param",
+    caffe_pb2.V1LayerParameter.WINDOW_DATA: "window_data_param",
+}
+_MOVED_TO_TRANSFORM = ("scale", "mean_file", "crop_size", "mirror")
+# Repeated fields of a V1 layer that are the same in the current one.
+_V1_LISTS = ("bottom", "top", "include", "exclude", "blobs", "loss_weight")
+
+
+def upgrade(net_param: caffe_pb2.NetParameter) -> tuple[caffe_pb2.NetParameter, bool]:
+    """Upgrade a net, with or without weights.
+
+    Parameters
+    ----------
+    net_param : NetParameter
+        Of any generation; it is not changed.
+
+    Returns
+    -------
+    (NetParameter, bool)
+        The net in the current form; False if something had to be dropped on the way.
+
+    Raises
+    ------
+    PrototxtError
+        If the net mixes generations, or says something that no current net can say.
+    """
+    net, complete = caffe_pb2.NetParameter(), True
+    net.CopyFrom(net_param)
+    if any(layer.HasField("layer") for layer in net.layers):
+        net, complete = upgrade_v0(net)
+    _upgrade_data_transforms(net)
+    if net.layers:
+        complete = _upgrade_v1(net) and complete
+    if net.input:
+        _upgrade_input(net)
+    _upgrade_batch_norm(net)
+    return net, complete
+
+
+def upgrade_solver(solver_param: caffe_pb2.SolverParameter) -> caffe_pb2.SolverParameter:
+    """Upgrade a solver: the enum `solver_type` becomes the string `type`.
+
+    Raises
+    ------
+    PrototxtError
+        If both are given.
+    """
+    solver = caffe_pb2.SolverParameter()
+    solver.CopyFrom(solver_param)
+    if solver.HasField("solver_type"):
+        if solver.HasField("type"):
+            raise PrototxtError(
+                f'the solver has both type: "{solver.type}" and the old solver_type',
+                help="leave solver_type out",
+            )
+        name = caffe_pb2.SolverParameter.SolverType.Name(solver.solver_type)
+        solver.type = _SOLVER_TYPES[name]
+        solver.ClearField("solver_type")
+    return solver
+
+
+def _upgrade_data_transforms(net: caffe_pb2.NetParameter) -> None:
+    """Move scale, mean_file, crop_size and mirror of V1 data layers to transform_param."""
+    layers = [layer for layer in net.layers if layer.type in _V1_DATA_PARAMS]
+
+    def old_fields(layer):
+        param = getattr(layer, _V1_DATA_PARAMS[layer.type])
+        return [name for name in _MOVED_TO_TRANSFORM if param.HasField(name)]
+
+    if not any(old_fields(layer) for layer in layers):
+        return
+    for layer in layers:
+        param = getattr(layer, _V1_DATA_PARAMS[layer.type])
+        # Caffe leaves both messages behind, empty or not.
+        param.SetInParent()
+        layer.transform_param.SetInParent()
+        for name in old_fields(layer):
+            setattr(layer.transform_param, name, getattr(param, name))
+            param.ClearField(name)
+
+
+def _upgrade_v1(net: caffe_pb2.NetParameter) -> bool:
+    if net.layer:
+        raise PrototxtError(
+            "the net has both 'layer' and the old 'layers'",
+            help='write all as layer { type: "ReLU" }, or all as layers { type: RELU }',
+        )
+    complete = True
+    for v1 in net.layers:
+        complete = _upgrade_v1_layer(v1, net.layer.add()) and complete
+    net.ClearField("layers")
+    return complete
+
+
+def _upgrade_v1_layer(v1: caffe_pb2.V1LayerParameter, layer: caffe_pb2.LayerParameter) -> bool:
+    for field, value in v1.ListFields():
+        if field.name == "name":
+            layer.name = value
+        elif field.name.endswith("_param"):
+            getattr(layer, field.name).CopyFrom(value)
+        elif field.name in _V1_LISTS:
+            getattr(layer, field.name).MergeFrom(value)
+    if v1.HasField("type"):
+        layer.type = _V1_TYPES[caffe_pb2.V1LayerParameter.LayerType.Name(v1.type)]
+    for new_name, values in (
+        ("name", v1.param),
+        ("share_mode", v1.blob_share_mode),
+        ("lr_mult", v1.blobs_lr),
+        ("decay_mult", v1.weight_decay),
+    ):
+        for index, value in enumerate(values):
+            if index == len(layer.param):
+                layer.param.add()
+            setattr(layer.param[index], new_name, value)
+    return not v1.HasField("layer")
+
+
+def _upgrade_input(net: caffe_pb2.NetParameter) -> None:
+    """Turn the input fields into one Input layer, the net's first.
+
+    Inputs without any shape, as in a file of weights, are dropped.
+    """
+    shapes = [list(shape.dim) for shape in net.input_shape]
+    if not shapes:
+        dims = list(net.input_dim)
+        shapes = [dims[start : start + 4] for start in range(0, len(dims), 4)]
+    if shapes:
+        if len(shapes) < len(net.input) or (net.input_dim and len(shapes[-1]) < 4):
+            raise PrototxtError(
+                f"the net has {len(net.input)} inputs ({', '.join(net.input)}), "
+                f"{len(net.input_shape)} input_shape and {len(net.input_dim)} input_dim",
+                help="give one input_shape { } or four input_dim for each input",
+            )
+        layers = list(net.layer)
+        net.ClearField("layer")
+        layer = net.layer.add(name="input", type="Input", top=net.input)
+        for shape, _ in zip(shapes, net.input, strict=False):
+            layer.input_param.shape.add(dim=shape)
+        net.layer.extend(layers)
+    for field in ("input", "input_shape", "input_dim"):
+        net.ClearField(field)
+
+
+def _upgrade_batch_norm(net: caffe_pb2.NetParameter) -> None:
+    """Three `param` of a BatchNorm say nothing to a solver: its statistics are not learned."""
+    for layer in net.layer:
+        if layer.type == "BatchNorm" and len(layer.param) == 3:
+            for param in layer.param:
+                param.lr_mult = 0
+                param.decay_mult = 0
