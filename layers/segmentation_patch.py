@@ -80,15 +80,9 @@ class SegmentationPatch(BatchLayer):
             coarse = CoarseFolder(param.coarse, options.num_classes)
             for name in voc.names:
                 coarse.path(name)
-        self._shapes = [
-            (options.batch_size, channels, options.patch_size, options.patch_size)
-            for channels in (3, options.num_classes, 1)
-        ]
+        for blob, channels in zip(top, (3, options.num_classes, 1), strict=True):
+            blob.reshape(options.batch_size, channels, options.patch_size, options.patch_size)
         self.start(partial(_producer, voc, options, coarse), param.prefetch, param.random_seed)
-
-    def reshape(self, bottom, top):
-        for blob, shape in zip(top, self._shapes, strict=True):
-            blob.reshape(*shape)
 
     def _check(self, param) -> None:
         if not param.source:
@@ -110,7 +104,8 @@ class SegmentationPatch(BatchLayer):
                 )
         if len(param.mean_value) not in (0, 1, 3):
             raise self.param_error(
-                f"has {len(param.mean_value)} mean_value; give none, one, or three (blue, green, red)"
+                f"has {len(param.mean_value)} mean_value",
+                help="give none, one, or three (blue, green, red)",
             )
 
     def _options(self, param, voc: VocSet) -> PatchOptions:

@@ -94,7 +94,7 @@ class VocSet:
         return self._labels[index]
 
     def image(self, index: int) -> np.ndarray:
-        """Image `index`, (H, W, 3) uint8 in the order blue, green, red, as Caffe's layers read it."""
+        """Image `index`, (H, W, 3) uint8; blue, green, red, as Caffe's layers read images."""
         image = read_image(self._images[index])
         height, width = self._size(image.shape[:2])
         if (height, width) == image.shape[:2]:
@@ -187,7 +187,7 @@ _LAYOUT = "a set has the folders JPEGImages, SegmentationClass and ImageSets/Seg
 
 
 def voc_palette() -> np.ndarray:
-    """PASCAL VOC's colour map, (256, 3) uint8 RGB: the bits of the class, spread over the channels."""
+    """PASCAL VOC's colour map, (256, 3) uint8 RGB: a class's bits, spread over the channels."""
     index = np.arange(256)
     colours = np.zeros((256, 3), np.uint8)
     for bit in range(8):
