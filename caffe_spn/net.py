@@ -44,6 +44,8 @@ class Net(PycaffeNet):
         float64 is for checking gradients.
     problems : list, optional
         Collects all errors of the definition instead of raising the first.
+    source : str, optional
+        The file that a NetParameter was read from, so that errors can say file and line.
 
     Raises
     ------
@@ -68,10 +70,11 @@ class Net(PycaffeNet):
         allow_python: bool = True,
         dtype=np.float32,
         problems: list[CaffeSpnError] | None = None,
+        source: str | None = None,
     ):
         if isinstance(phase, (str, os.PathLike)):
             phase, weights, level = level, phase, 0
-        self._source: str | None = None
+        self._source = source
         if isinstance(network, (str, os.PathLike)):
             self._source = os.fspath(network)
             network = text.read(self._source, caffe_pb2.NetParameter)
