@@ -26,6 +26,11 @@ from caffe_spn.version import __version__
 # Loaded at first use, so that `import caffe_spn` stays quick.
 _LAZY = {
     "io": ("caffe_spn.io", None),
+    "layers": ("caffe_spn.layers", None),
+    "net_spec": ("caffe_spn.net_spec", None),
+    "NetSpec": ("caffe_spn.net_spec", "NetSpec"),
+    "params": ("caffe_spn.net_spec", "params"),
+    "to_proto": ("caffe_spn.net_spec", "to_proto"),
     "check_gradients": ("caffe_spn.gradient_check", "check_gradients"),
     "Solver": ("caffe_spn.solver", "Solver"),
     "SGDSolver": ("caffe_spn.solver", "SGDSolver"),

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import sys
 
-_SUBMODULES = ("proto", "proto.caffe_pb2", "pycaffe", "io")
+_SUBMODULES = ("proto", "proto.caffe_pb2", "pycaffe", "io", "net_spec")
 
 
 def as_caffe() -> None:
