@@ -1,0 +1,101 @@
+"""Accuracy: the share of labels that are among the best predictions.
+
+Source: `AccuracyLayer` of BVLC Caffe.
+"""
+
+import numpy as np
+
+from caffe_spn.layer import Layer, register
+from caffe_spn.layers.loss import read_labels
+from caffe_spn.layers.softmax import around_axis
+
+
+@register("Accuracy", bottoms=("scores", "labels"), tops=("accuracy", "per_class?"))
+class Accuracy(Layer):
+    """The share of positions whose label is among the `top_k` best scores.
+
+    Parameters
+    ----------
+    top_k : int, default 1
+    axis : int, default 1
+        The axis of the classes; may count from the back.
+    ignore_label : int, optional
+        Positions with this label do not count.
+
+    Bottoms
+    -------
+    scores : (N, C, ...)
+    labels : (N, ...) or (N, 1, ...)
+
+    Tops
+    ----
+    accuracy : ()
+        0 if no position counts.
+    per_class : (C,), optional
+        The same for the positions of each class; 0 for a class without any.
+
+    Raises
+    ------
+    ShapeError
+        If there is not one label for each position, or fewer classes than `top_k`.
+    DataError
+        If a label is no class and not ignored.
+
+    Notes
+    -----
+    A score equal to that of the label counts as better: a constant prediction is not accurate.
+    So does NaN, which in Caffe makes every prediction accurate. There is no gradient.
+    """
+
+    no_backward_bottoms = (0, 1)
+
+    def setup(self, bottom, top):
+        param = self.layer_param.accuracy_param
+        self.top_k = param.top_k
+        self.ignore_label = param.ignore_label if param.HasField("ignore_label") else None
+
+    def reshape(self, bottom, top):
+        scores, labels = bottom
+        axis = self.axis(scores, self.layer_param.accuracy_param.axis)
+        self.dims = outer, classes, inner = around_axis(scores.shape, axis)
+        if outer * inner != labels.count:
+            raise self.shape_error(
+                f"bottom 1 (labels) is {labels.shape}, {labels.count} labels; bottom 0 (scores)"
+                f" is {scores.shape} with classes along axis {axis}, so it needs"
+                f" {outer * inner}",
+                help="there is one label for each position, such as (N, H, W) for (N, C, H, W)",
+            )
+        if self.top_k > classes:
+            raise self.shape_error(
+                f"has top_k {self.top_k}, but bottom 0 (scores) {scores.shape} has {classes}"
+                f" classes along axis {axis}",
+                help="reduce top_k",
+            )
+        top[0].reshape()
+        if len(top) == 2:
+            top[1].reshape(classes)
+
+    def forward_cpu(self, bottom, top):
+        outer, classes, inner = self.dims
+        remedy = "accuracy_param { ignore_label: ... }"
+        labels, counted = read_labels(self, bottom[1], classes, self.ignore_label, remedy)
+        labels = labels.reshape(outer, 1, inner)
+        counted = np.full(labels.shape, True) if counted is None else counted.reshape(labels.shape)
+        scores = bottom[0].data.reshape(self.dims)
+        chosen = np.take_along_axis(scores, np.where(counted, labels, 0), axis=1)
+        better = np.count_nonzero(~(scores < chosen), axis=1)[:, None] - 1
+        right = (better < self.top_k) & counted
+        total = np.count_nonzero(counted)
+        top[0].data[...] = np.count_nonzero(right) / max(1, total)
+        if len(top) == 2:
+            per_class = np.bincount(labels[right], minlength=classes)
+            top[1].data[...] = per_class / np.maximum(
+                1, np.bincount(labels[counted], minlength=classes)
+            )
+
+    def backward_cpu(self, top, propagate_down, bottom):
+        if any(propagate_down):
+            raise self.param_error(
+                "has no gradient; it measures, and cannot be a loss",
+                help="leave out its loss_weight; train with SoftmaxWithLoss",
+            )

@@ -1,0 +1,84 @@
+"""Crop: cut a blob to the size of another one.
+
+Source: `CropLayer` of BVLC Caffe.
+"""
+
+from caffe_spn.layer import Layer, register
+
+
+@register("Crop", bottoms=("data", "reference"), in_place=False)
+class Crop(Layer):
+    """Cut `data` to the size of `reference`, along all axes from one on.
+
+    Parameters
+    ----------
+    axis : int, default 2
+        The first axis to cut; may count from the back.
+    offset : int, once or for each of those axes, default 0
+        Where the cut begins.
+
+    Bottoms
+    -------
+    data
+    reference
+        Only its shape is used; its gradient is zero.
+
+    Tops
+    ----
+    top
+        The shape of `data` before `axis`, that of `reference` from there on.
+
+    Raises
+    ------
+    ShapeError
+        If the axis does not exist, the offsets are not one for each axis, or the cut reaches
+        beyond the data.
+    """
+
+    def reshape(self, bottom, top):
+        data, reference = bottom[0].shape, bottom[1].shape
+        start = self.axis(bottom[0], self.layer_param.crop_param.axis)
+        offsets = self._offsets(data, start)
+        if len(reference) < len(data):
+            raise self.shape_error(
+                f"bottom 1 (reference) is {reference}; it must have the {len(data)} axes of"
+                f" bottom 0 (data), {data}",
+                help="insert axes of size 1 with Reshape",
+            )
+        shape = list(data)
+        self.window = [slice(None)] * start
+        for i, offset in enumerate(offsets, start=start):
+            if offset + reference[i] > data[i]:
+                raise self.shape_error(
+                    f"cannot cut {reference[i]} from {data[i]} elements along axis {i} with"
+                    f" offset {offset}: bottom 0 (data) is {data}, bottom 1 (reference)"
+                    f" {reference}",
+                    help="reduce the offset, or pad the layers below",
+                )
+            shape[i] = reference[i]
+            self.window.append(slice(offset, offset + reference[i]))
+        self.window = tuple(self.window)
+        top[0].reshape(*shape)
+
+    def _offsets(self, data, start: int) -> list[int]:
+        offsets = list(self.layer_param.crop_param.offset)
+        axes = len(data) - start
+        if len(offsets) <= 1:
+            return (offsets or [0]) * axes
+        if len(offsets) != axes:
+            raise self.shape_error(
+                f"has {len(offsets)} offsets for the {axes} axes from {start} on of bottom 0"
+                f" (data), {data}",
+                help="state offset once for all axes, or once for each",
+            )
+        return offsets
+
+    def forward_cpu(self, bottom, top):
+        top[0].data[...] = bottom[0].data[self.window]
+
+    def backward_cpu(self, top, propagate_down, bottom):
+        if propagate_down[0]:
+            bottom[0].diff.fill(0)
+            bottom[0].diff[self.window] = top[0].diff
+        if propagate_down[1]:
+            bottom[1].diff.fill(0)

@@ -1,0 +1,59 @@
+"""Dropout: switch off elements at random while training.
+
+Source: `DropoutLayer` of BVLC Caffe; N. Srivastava et al., "Dropout", 2014.
+"""
+
+import numpy as np
+
+from caffe_spn.layer import register
+from caffe_spn.layers.neuron import NeuronLayer
+from caffe_spn.layers.own_random import OwnRandom
+from caffe_spn.proto.caffe_pb2 import TRAIN
+
+
+@register("Dropout")
+class Dropout(OwnRandom, NeuronLayer):
+    """top = x * mask / (1 - dropout_ratio) in training, x in testing
+
+    Parameters
+    ----------
+    dropout_ratio : float, default 0.5
+        Probability that an element becomes 0; from 0 to below 1.
+
+    Raises
+    ------
+    PrototxtError
+        If the ratio lies elsewhere.
+    """
+
+    def setup(self, bottom, top):
+        self.ratio = self.layer_param.dropout_param.dropout_ratio
+        if not 0 <= self.ratio < 1:
+            raise self.param_error(
+                f"has dropout_ratio {self.ratio:g}; it must be at least 0 and less than 1",
+                help="it is the share of elements that are dropped",
+            )
+        self.start_random()
+
+    def forward_cpu(self, bottom, top):
+        x, y = bottom[0].data, top[0].data
+        if self.phase != TRAIN:
+            if x is not y:
+                y[...] = x
+            return
+        mask = self._mask(x.shape)
+        self.rng.random(out=mask, dtype=mask.dtype)
+        np.greater_equal(mask, self.ratio, out=mask, casting="unsafe")
+        mask *= 1 / (1 - self.ratio)
+        np.multiply(x, mask, out=y)
+
+    def backward_cpu(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        if self.phase == TRAIN:
+            np.multiply(top[0].diff, self._mask(top[0].shape), out=bottom[0].diff)
+        elif bottom[0] is not top[0]:
+            bottom[0].diff[...] = top[0].diff
+
+    def _mask(self, shape):
+        return self.workspace("mask", shape)

@@ -1,0 +1,58 @@
+"""EuclideanLoss: half the mean squared distance.
+
+    loss = 1 / (2 N) * sum of (a - b) ** 2
+
+Source: `EuclideanLossLayer` of BVLC Caffe.
+"""
+
+import math
+
+import numpy as np
+
+from caffe_spn.layer import register
+from caffe_spn.layers.loss import LossLayer
+
+
+@register("EuclideanLoss", bottoms=("a", "b"), tops=("loss",))
+class EuclideanLoss(LossLayer):
+    """The sum of squared differences over twice the batch size.
+
+    Bottoms
+    -------
+    a, b : (N, ...)
+        As many elements each; both get a gradient where one is wanted.
+
+    Tops
+    ----
+    loss : ()
+
+    Raises
+    ------
+    ShapeError
+        If the batch sizes or the counts differ.
+    """
+
+    no_backward_bottoms = ()
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        a, b = (blob.shape for blob in bottom)
+        if math.prod(a[1:]) != math.prod(b[1:]):
+            raise self.shape_error(
+                f"bottom 0 is {a} and bottom 1 is {b}; an example of them has"
+                f" {math.prod(a[1:])} and {math.prod(b[1:])} elements, which must be equal",
+                help="check num_output of the layer below",
+            )
+
+    def forward_cpu(self, bottom, top):
+        difference = self.workspace("difference", bottom[0].shape)
+        np.subtract(bottom[0].data, bottom[1].data.reshape(difference.shape), out=difference)
+        squares = np.square(difference, out=self.workspace("squares", difference.shape))
+        top[0].data[...] = squares.sum(dtype=np.float64) / (2 * max(1, len(difference)))
+
+    def backward_cpu(self, top, propagate_down, bottom):
+        difference = self.workspace("difference", bottom[0].shape)
+        weight = float(top[0].diff) / max(1, len(difference))
+        for wanted, blob, sign in zip(propagate_down, bottom, (1, -1), strict=True):
+            if wanted:
+                np.multiply(difference, sign * weight, out=blob.diff.reshape(difference.shape))

@@ -1,0 +1,185 @@
+"""Power, Exp and Log: powers, exponentials and logarithms of a scaled and shifted input.
+
+Source: `PowerLayer`, `ExpLayer` and `LogLayer` of BVLC Caffe.
+"""
+
+import math
+import warnings
+
+import numpy as np
+
+from caffe_spn.layer import register
+from caffe_spn.layers.neuron import NeuronLayer
+
+
+def affine(x, scale, shift, out):
+    """out = scale * x + shift"""
+    np.multiply(x, scale, out=out)
+    if shift != 0:
+        out += shift
+
+
+class PowerFamilyLayer(NeuronLayer):
+    """What the three share: the base, and a warning where Caffe's gradient is wrong."""
+
+    def read_base(self, param) -> float:
+        """The logarithm of `base`, of which -1 stands for e."""
+        if param.base == -1:
+            return 1.0
+        if not 0 < param.base < math.inf:
+            raise self.param_error(
+                f"has base {param.base:g}; it must be positive and finite",
+                help="leave it out for base e",
+            )
+        return math.log(param.base)
+
+    def warn_in_place(self, bottom, top) -> None:
+        """Say once that the gradient is not the derivative.
+
+        Caffe writes the derivative over the top's diff and then multiplies it with itself.
+        Trained networks depend on its numbers, so they are kept.
+        """
+        if bottom[0] is top[0] and not getattr(self, "warned", False):
+            self.warned = True
+            warnings.warn(
+                f"{self.where}: the backward pass of {self.type} in place ignores the gradient"
+                " from above, as in Caffe; give the top a name of its own for the true gradient",
+                stacklevel=2,
+            )
+
+
+@register("Power")
+class Power(PowerFamilyLayer):
+    """top = (shift + scale * x) ** power
+
+    Parameters
+    ----------
+    power : float, default 1
+    scale : float, default 1
+    shift : float, default 0
+
+    Notes
+    -----
+    With power 0 the top is 1, with scale 0 it is shift ** power; the gradient is then 0. In
+    place the gradient is not the derivative (nor is Caffe's); the layer warns.
+    """
+
+    def setup(self, bottom, top):
+        param = self.layer_param.power_param
+        self.power, self.scale, self.shift = param.power, param.scale, param.shift
+        self.slope = self.power * self.scale
+
+    def forward_cpu(self, bottom, top):
+        y = top[0].data
+        if self.slope == 0:
+            # In NumPy, since a Python power of 0 to a negative one is an exception.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                y[...] = np.power(y.dtype.type(self.shift), y.dtype.type(self.power))
+            return
+        affine(bottom[0].data, self.scale, self.shift, y)
+        if self.power != 1:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                np.power(y, self.power, out=y)
+
+    def backward_cpu(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        self.warn_in_place(bottom, top)
+        derivative = bottom[0].diff if bottom[0] is top[0] else self.workspace("d", top[0].shape)
+        if self.slope == 0 or self.power == 1:
+            derivative.fill(self.slope)
+        else:
+            affine(bottom[0].data, self.scale, self.shift, derivative)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                np.power(derivative, self.power - 1, out=derivative)
+            derivative *= self.slope
+        np.multiply(top[0].diff, derivative, out=bottom[0].diff)
+
+
+@register("Exp")
+class Exp(PowerFamilyLayer):
+    """top = base ** (shift + scale * x)
+
+    Parameters
+    ----------
+    base : float, default -1
+        Positive; -1 stands for e.
+    scale : float, default 1
+    shift : float, default 0
+
+    Raises
+    ------
+    PrototxtError
+        If the base is not positive and finite.
+    """
+
+    def setup(self, bottom, top):
+        param = self.layer_param.exp_param
+        log_base = self.read_base(param)
+        self.inner = log_base * param.scale
+        with np.errstate(over="ignore"):
+            self.outer = float(np.exp(self.dtype.type(log_base * param.shift)))
+
+    def forward_cpu(self, bottom, top):
+        y = top[0].data
+        np.multiply(bottom[0].data, self.inner, out=y)
+        with np.errstate(over="ignore"):
+            np.exp(y, out=y)
+        if self.outer != 1:
+            y *= self.outer
+
+    def backward_cpu(self, top, propagate_down, bottom):
+        if propagate_down[0]:
+            diff = bottom[0].diff
+            np.multiply(top[0].diff, top[0].data, out=diff)
+            diff *= self.inner
+
+
+@register("Log")
+class Log(PowerFamilyLayer):
+    """top = log(shift + scale * x), to a base
+
+    Parameters
+    ----------
+    base : float, default -1
+        Positive and not 1; -1 stands for e.
+    scale : float, default 1
+    shift : float, default 0
+
+    Raises
+    ------
+    PrototxtError
+        If the base is 1, or not positive and finite.
+
+    Notes
+    -----
+    In place the gradient is not the derivative (nor is Caffe's); the layer warns.
+    """
+
+    def setup(self, bottom, top):
+        param = self.layer_param.log_param
+        self.scale, self.shift = param.scale, param.shift
+        log_base = self.read_base(param)
+        if log_base == 0:
+            raise self.param_error(
+                "has base 1, to which no logarithm exists", help="leave it out for base e"
+            )
+        self.per_base = 1 / log_base
+
+    def forward_cpu(self, bottom, top):
+        y = top[0].data
+        affine(bottom[0].data, self.scale, self.shift, y)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            np.log(y, out=y)
+        if self.per_base != 1:
+            y *= self.per_base
+
+    def backward_cpu(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        self.warn_in_place(bottom, top)
+        derivative = bottom[0].diff if bottom[0] is top[0] else self.workspace("d", top[0].shape)
+        affine(bottom[0].data, self.scale, self.shift, derivative)
+        with np.errstate(divide="ignore"):
+            np.divide(self.scale * self.per_base, derivative, out=derivative)
+        np.multiply(top[0].diff, derivative, out=bottom[0].diff)
