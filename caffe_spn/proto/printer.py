@@ -42,7 +42,7 @@ def _as_single(value: float) -> float:
 
 def _lines(message: Message, indent: str) -> Iterator[str]:
     for field, value in message.ListFields():
-        for item in value if _is_repeated(field) else (value,):
+        for item in value if is_repeated(field) else (value,):
             if field.type == FieldDescriptor.TYPE_MESSAGE:
                 yield f"{indent}{field.name} {{\n"
                 yield from _lines(item, indent + "  ")
@@ -51,7 +51,8 @@ def _lines(message: Message, indent: str) -> Iterator[str]:
                 yield f"{indent}{field.name}: {_scalar(field, item)}\n"
 
 
-def _is_repeated(field: FieldDescriptor) -> bool:
+def is_repeated(field: FieldDescriptor) -> bool:
+    """Whether a field is a list, in every version of protobuf."""
     # protobuf 7 drops `label`, versions before 5.29 lack `is_repeated`.
     if hasattr(field, "is_repeated"):
         return field.is_repeated

@@ -18,15 +18,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TypeVar
 
 from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from caffe_spn.errors import PrototxtError, nearest
+from caffe_spn.errors import PrototxtError
 from caffe_spn.proto import caffe_pb2
+from caffe_spn.proto.files import read_bytes
 from caffe_spn.proto.hints import explain
 from caffe_spn.proto.lexer import LexicalError, Token, line_and_column, tokens
 from caffe_spn.proto.printer import to_text
@@ -99,14 +99,7 @@ def read(path: str | os.PathLike, message_class: type[AnyMessage]) -> AnyMessage
         If the file cannot be read, or its text is wrong.
     """
     name = os.fspath(path)
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise PrototxtError("there is no such file", name, _similar_file(Path(path))) from None
-    except IsADirectoryError:
-        raise PrototxtError("this is a directory, not a prototxt file", name) from None
-    except OSError as error:
-        raise PrototxtError(f"the file cannot be read: {error.strerror}", name) from None
+    data = read_bytes(path, PrototxtError)
     try:
         return parse(data.decode("utf-8", "surrogateescape"), message_class(), name)
     except PrototxtError as error:
@@ -220,11 +213,3 @@ def _error(
     margin = "".join(c if c == "\t" else " " for c in shown[: column - 1 - cut])
     visible = "".join(c if c.isprintable() or c == "\t" else "?" for c in shown)
     return PrototxtError(f"{message}\n  {visible}\n  {margin}^", f"{name}:{line}:{column}", help)
-
-
-def _similar_file(path: Path) -> str | None:
-    try:
-        found = nearest(path.name, (entry.name for entry in path.parent.iterdir()))
-    except OSError:
-        return f"the folder {path.parent} is not there"
-    return f"did you mean {path.parent / found}?" if found else None
