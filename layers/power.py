@@ -19,6 +19,15 @@ def affine(x, scale, shift, out):
         out += shift
 
 
+def raise_to(x, power):
+    """x = x ** power, in place."""
+    if power == 2:
+        np.square(x, out=x)
+    elif power != 1:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            np.power(x, power, out=x)
+
+
 class PowerFamilyLayer(NeuronLayer):
     """What the three share: the base, and a warning where Caffe's gradient is wrong."""
 
@@ -77,9 +86,7 @@ class Power(PowerFamilyLayer):
                 y[...] = np.power(y.dtype.type(self.shift), y.dtype.type(self.power))
             return
         affine(bottom[0].data, self.scale, self.shift, y)
-        if self.power != 1:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                np.power(y, self.power, out=y)
+        raise_to(y, self.power)
 
     def backward_cpu(self, top, propagate_down, bottom):
         if not propagate_down[0]:
@@ -90,8 +97,7 @@ class Power(PowerFamilyLayer):
             derivative.fill(self.slope)
         else:
             affine(bottom[0].data, self.scale, self.shift, derivative)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                np.power(derivative, self.power - 1, out=derivative)
+            raise_to(derivative, self.power - 1)
             derivative *= self.slope
         np.multiply(top[0].diff, derivative, out=bottom[0].diff)
 

@@ -24,9 +24,10 @@ def leaky_relu(x, slope, out, scratch):
 
 def leaky_relu_backward(x, top_diff, slope, out, scratch):
     """out = top_diff where x > 0, slope * top_diff elsewhere; `out` may be `top_diff`."""
-    np.multiply(top_diff, slope, out=scratch)
-    np.copyto(scratch, top_diff, where=x > 0)
-    out[...] = scratch
+    # Arithmetic with the mask: a masked copy (np.where, np.copyto) takes five times as long.
+    np.multiply(x > 0, x.dtype.type(1) - slope, out=scratch, casting="same_kind")
+    scratch += slope
+    np.multiply(top_diff, scratch, out=out)
 
 
 def elu(x, alpha, out, scratch):
@@ -34,15 +35,22 @@ def elu(x, alpha, out, scratch):
     np.minimum(x, 0, out=scratch)
     np.exp(scratch, out=scratch)
     scratch -= 1
-    scratch *= alpha
+    if alpha != 1:
+        scratch *= alpha
     np.maximum(x, 0, out=out)
     out += scratch
 
 
 def elu_backward(x, y, top_diff, alpha, out, scratch):
     """out = top_diff where x > 0, (alpha + y) * top_diff elsewhere; `out` may be `top_diff`."""
-    np.add(y, alpha, out=scratch)
-    np.copyto(scratch, 1, where=x > 0)
+    if alpha >= 0:
+        # The output has the input's sign, which spares a mask.
+        np.minimum(y, 0, out=scratch)
+    else:
+        np.multiply(y, x <= 0, out=scratch)
+    scratch += alpha
+    if alpha != 1:
+        scratch += (x > 0) * x.dtype.type(1 - alpha)
     np.multiply(top_diff, scratch, out=out)
 
 
@@ -78,7 +86,8 @@ class ReLU(NeuronLayer):
             return
         x, top_diff, bottom_diff = bottom[0].data, top[0].diff, bottom[0].diff
         if self.slope == 0:
-            np.multiply(top_diff, x > 0, out=bottom_diff)
+            positive = np.greater(x, 0, out=self.workspace("positive", x.shape, bool))
+            np.multiply(top_diff, positive, out=bottom_diff)
         else:
             scratch = self.workspace("scratch", x.shape)
             leaky_relu_backward(x, top_diff, self.slope, bottom_diff, scratch)
