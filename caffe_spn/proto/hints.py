@@ -68,6 +68,8 @@ def explain(finding: str, root: Descriptor) -> tuple[str, str | None]:
         return f"'{match[2]}' is given twice in one {match[1]}", "leave one of them out"
     if match := _UNCLOSED.search(finding):
         return f"the text ends before the last '{match[1]}'", None
+    if "Couldn't parse string: 'utf-8'" in finding:
+        return "this string is not UTF-8", "look for octal and hexadecimal escapes in it"
     for pattern, expected, help in _OTHERS:
         if match := pattern.search(finding):
             return f"{match[1].rstrip('.')} stands where {expected} should", help

@@ -24,6 +24,7 @@ _NUMBER = re.compile(
 _STRING = re.compile(r""""(?:[^"\\\n\0]|\\[^\n\0])*"|'(?:[^'\\\n\0]|\\[^\n\0])*'""")
 _ESCAPE = re.compile(
     r"\\(?:(?P<octal>[0-7]{1,3})|[xX](?P<hex>[0-9a-fA-F]{1,2})"
+    r"|u(?P<high>[dD][89abAB][0-9a-fA-F]{2})\\u(?P<low>[dD][c-fC-F][0-9a-fA-F]{2})"
     r"|u(?P<short>[0-9a-fA-F]{4})|U(?P<long>[0-9a-fA-F]{8})|(?P<simple>[abfnrtv\\?'\"])|(?P<bad>.))"
 )
 _SIMPLE = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11}
@@ -116,8 +117,11 @@ def _number(text: str, position: int) -> Token:
     if match["octal"]:
         # As hexadecimal, which text_format, like Caffe, does not take for a float field.
         return Token("integer", written, hex(int(written, 8)), position)
-    kind = "integer" if written.isdigit() else "float"
-    return Token(kind, written, match["decimal"], position)
+    if written.isdigit():
+        return Token("integer", written, written, position)
+    # Not 1 for 1f: Caffe takes that for a float field only.
+    normal = f"{match['decimal']}.0" if match["decimal"].isdigit() else match["decimal"]
+    return Token("float", written, normal, position)
 
 
 def _string(text: str, position: int) -> Token:
@@ -152,6 +156,9 @@ def _unescape(body: str, offset: int) -> bytes:
             out.append(int(match["hex"], 16))
         elif match["simple"]:
             out.append(_SIMPLE.get(match["simple"], ord(match["simple"])))
+        elif match["high"]:
+            pair = chr(int(match["high"], 16)) + chr(int(match["low"], 16))
+            out += pair.encode("utf-16", "surrogatepass").decode("utf-16").encode("utf-8")
         elif point and int(point, 16) <= 0x10FFFF and not 0xD800 <= int(point, 16) < 0xE000:
             out += chr(int(point, 16)).encode("utf-8")
         else:

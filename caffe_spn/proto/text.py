@@ -36,11 +36,16 @@ __all__ = ["locate_layer", "parse", "read", "to_text"]
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 _SHOWN_WIDTH = 100
-_BOOL_FIELDS = frozenset(
-    field.name
-    for message in caffe_pb2.DESCRIPTOR.message_types_by_name.values()
-    for field in message.fields
-    if field.type == FieldDescriptor.TYPE_BOOL
+
+
+def _fields_of_type(*types: int) -> frozenset[str]:
+    messages = caffe_pb2.DESCRIPTOR.message_types_by_name.values()
+    return frozenset(f.name for m in messages for f in m.fields if f.type in types)
+
+
+_BOOL_FIELDS = _fields_of_type(FieldDescriptor.TYPE_BOOL)
+_UNSIGNED_FIELDS = _fields_of_type(FieldDescriptor.TYPE_UINT32) - _fields_of_type(
+    FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_FLOAT
 )
 
 
@@ -139,7 +144,7 @@ def locate_layer(text: str, layer_param: Message) -> int | None:
 
 def _one_token_a_line(found: list[Token]) -> tuple[list[str], list[int]]:
     """Lines for `text_format`, so that the line of its error is the number of a token."""
-    lines, starts, field, minus = [], [], "", None
+    lines, starts, field, after_minus = [], [], "", False
     for index, token in enumerate(found):
         spelling = token.normal
         if token.kind == "identifier" and index + 1 < len(found) and found[index + 1].text == ":":
@@ -147,13 +152,14 @@ def _one_token_a_line(found: list[Token]) -> tuple[list[str], list[int]]:
         elif token.kind == "integer" and field in _BOOL_FIELDS and int(spelling, 0) < 2:
             # text_format takes 0 and 1 for a bool, but not 0x1 or 01.
             spelling = str(int(spelling, 0))
-        if minus is not None and token.kind in ("integer", "float", "identifier"):
+        minus_zero = field in _UNSIGNED_FIELDS and spelling.strip("0x") == ""
+        if after_minus and token.kind in ("integer", "float", "identifier") and not minus_zero:
             # The sign may stand apart from its number; for text_format it may not.
             lines[-1] = "-" + spelling
         else:
             lines.append(spelling)
             starts.append(token.offset)
-        minus = token if token.text == "-" else None
+        after_minus = token.text == "-"
     return lines, starts
 
 
