@@ -5,6 +5,7 @@ Source: `HDF5DataLayer` of BVLC Caffe.
 
 from __future__ import annotations
 
+from copy import copy
 from functools import partial
 
 from caffe_spn.data.batch_layer import BatchLayer
@@ -54,5 +55,6 @@ class HDF5Data(BatchLayer):
 
 
 def _producer(source: Hdf5Source, shuffle: bool, seed: int):
+    source = copy(source)
     source.shuffle, source.seed = shuffle, seed
     return source.batch

@@ -5,6 +5,7 @@ Source: `ImageDataLayer` of BVLC Caffe.
 
 from __future__ import annotations
 
+from copy import copy
 from functools import partial
 
 import numpy as np
@@ -81,6 +82,8 @@ class ImageData(BatchLayer):
 
 
 def _producer(source: ImageListSource, rand_skip: int, seed: int):
+    # A copy: the thread of an earlier run may still be busy with the source.
+    source = copy(source)
     source.seed = seed
     if rand_skip:
         source.skip = int(np.random.default_rng([seed, 0, 2]).integers(rand_skip))

@@ -81,8 +81,15 @@ def resize_coarse(coarse: np.ndarray, height: int, width: int) -> np.ndarray:
     """Interpolate a (K, h, w) map bilinearly to (K, height, width), whatever the sizes."""
     if coarse.shape[1:] == (height, width):
         return np.ascontiguousarray(coarse, np.float32)
-    rows = _interpolation(coarse.shape[1], (np.arange(height) + 0.5) * coarse.shape[1] / height)
-    columns = _interpolation(coarse.shape[2], (np.arange(width) + 0.5) * coarse.shape[2] / width)
+    return sample_coarse(coarse, height, width, np.arange(height), np.arange(width))
+
+
+def sample_coarse(
+    coarse: np.ndarray, height: int, width: int, rows: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """Some rows and columns of what `resize_coarse` gives, without the rest of it."""
+    rows = _interpolation(coarse.shape[1], (rows + 0.5) * coarse.shape[1] / height)
+    columns = _interpolation(coarse.shape[2], (columns + 0.5) * coarse.shape[2] / width)
     return _interpolate(coarse, rows, columns)
 
 

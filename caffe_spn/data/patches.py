@@ -92,12 +92,13 @@ class PatchSource:
     def _sample(self, slot: int) -> _Sample:
         """The image for place `slot` in an endless sequence of shuffled epochs."""
         count = len(self.voc)
-        for step in range(count):
-            epoch, position = divmod(slot + step, count)
-            if self._order is None or self._order[0] != epoch:
-                shuffled = np.random.default_rng([self.seed, epoch]).permutation(count)
-                self._order = (epoch, shuffled)
-            sample = self._load(int(self._order[1][position]))
+        epoch, position = divmod(slot, count)
+        if self._order is None or self._order[0] != epoch:
+            shuffled = np.random.default_rng([self.seed, epoch]).permutation(count)
+            self._order = (epoch, shuffled)
+        # An image without a place for a patch is replaced by the next one of its epoch.
+        for index in np.roll(self._order[1], -position):
+            sample = self._load(int(index))
             if sample.places.size:
                 return sample
         raise DataError(

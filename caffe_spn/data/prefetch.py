@@ -113,4 +113,4 @@ def _finish(thread: threading.Thread, stop: threading.Event) -> None:
     stop.set()
     # The collector may run in the thread itself, which cannot wait for its own end.
     if thread is not threading.current_thread():
-        thread.join(timeout=5)
+        thread.join(timeout=1)
