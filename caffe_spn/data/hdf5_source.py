@@ -5,6 +5,7 @@ Source: `HDF5DataLayer` of BVLC Caffe and its `hdf5_load_nd_dataset`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 
@@ -191,18 +192,19 @@ def _checked_shape(file, name: str, path: str) -> tuple[int, ...]:
 
 def _load_file(path: str, names: tuple[str, ...]) -> list[np.ndarray]:
     with _opened(path) as file:
-        try:
-            return [file[name].astype(np.float32)[()] for name in names]
-        except (OSError, KeyError, ValueError) as error:
-            raise DataError(f"cannot be read: {error}", where=path) from error
+        return [file[name].astype(np.float32)[()] for name in names]
 
 
+@contextlib.contextmanager
 def _opened(path: str):
     import h5py
 
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        with h5py.File(path, "r") as file:
+            yield file
+    except DataError:
+        raise
+    except Exception as error:  # on a broken file the HDF5 library raises nearly anything
         raise DataError(f"is not a readable HDF5 file: {error}", where=path) from error
 
 
