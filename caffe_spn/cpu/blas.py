@@ -78,7 +78,7 @@ def thread_functions() -> tuple[Callable[[], int], Callable[[int], None]] | None
 def _blas_libraries() -> list[str]:
     """Where SciPy's OpenBLAS may be: bundled in its wheel, or else loaded from the system."""
     import scipy
-    import scipy.linalg  # noqa: F401  (loads the library)
+    import scipy.linalg
 
     package = os.path.dirname(scipy.__file__)
     bundled = []

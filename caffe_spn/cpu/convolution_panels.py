@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numba import get_num_threads, get_thread_id, prange
 
-from caffe_spn.cpu.jit import float_view, jit
 from caffe_spn.cpu.blas import sgemm, sgemm_address, single_threaded
 from caffe_spn.cpu.convolution_plan import plan_forward, plan_scatter, plan_weights
+from caffe_spn.cpu.jit import float_view, jit
 from caffe_spn.cpu.scratch import scratch, zeros
 
 FLOAT = 4  # bytes
@@ -320,10 +320,11 @@ def backward_weights(y_diff, x, w_diff, geometry) -> None:
     columns = scratch("columns", threads, plan.column_floats(w_diff.shape))
     gathered = scratch("products", threads, w_diff.shape[0] // geometry.group * plan.positions)
     parts = scratch("parts", plan.splits - 1, w_diff.shape[0], w_diff[0].size)
+    sizes = (plan.rows, plan.images, plan.channels, plan.splits)
     with single_threaded():
         _backward_weights(
             plan.tasks, sgemm_address(), y_diff, x, w_diff, parts,
-            geometry.steps, geometry.group, (plan.rows, plan.images, plan.channels, plan.splits), columns, gathered,
+            geometry.steps, geometry.group, sizes, columns, gathered,
         )  # fmt: skip
 
 

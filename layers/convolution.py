@@ -1,0 +1,79 @@
+"""Convolution: learned filters over the spatial axes.
+
+    top[n, k, p] = bias[k] + sum over c, o of w[k, c, o] bottom[n, c, p stride - pad + o dilation]
+
+Source: `ConvolutionLayer` of BVLC Caffe.
+"""
+
+from caffe_spn.cpu import convolution
+from caffe_spn.layer import register
+from caffe_spn.layers.base_convolution import BaseConvolution
+
+
+@register("Convolution", bottoms=("bottom+",), tops=("top+",), in_place=False)
+class Convolution(BaseConvolution):
+    """Filters over the spatial axes; every bottom is filtered into a top of its own.
+
+    Parameters
+    ----------
+    num_output : int
+        Channels of the top.
+    kernel_size : int, once or for each spatial axis; or kernel_h and kernel_w
+    stride : int, default 1, likewise; or stride_h and stride_w
+    pad : int, default 0, likewise; or pad_h and pad_w
+    dilation : int, default 1, likewise
+        Distance of the pixels that neighbouring weights see.
+    group : int, default 1
+        Outputs are shared out to so many groups, each of which sees its share of the channels.
+    bias_term : bool, default True
+    axis : int, default 1
+        The axis of the channels; the spatial axes follow it. May count from the back.
+    weight_filler, bias_filler : FillerParameter, default constant 0
+    force_nd_im2col, engine
+        Accepted; they do not change the result.
+
+    Bottoms, tops
+    -------------
+    bottom : (N, C, H, W), or with any number of spatial axes; all of one shape
+    top : (N, num_output, (H + 2 pad - dilation (kernel - 1) - 1) / stride + 1, ...), rounded down
+
+    Blobs
+    -----
+    weights : (num_output, C / group, kernel ...)
+    bias : (num_output,), with `bias_term`
+
+    Raises
+    ------
+    PrototxtError
+        If a list has neither one number nor one for each axis, a kernel or stride is 0,
+        num_output is missing, or group does not divide the channels.
+    ShapeError
+        If the kernel is larger than the padded bottom.
+    """
+
+    def weight_channels(self):
+        return self.outputs, self.channels
+
+    def output_spatial(self, spatial):
+        return self.geometry.output_shape(spatial)
+
+    def forward_cpu(self, bottom, top):
+        weights = self.blobs[0].data
+        for x, y in zip(bottom, top, strict=True):
+            convolution.forward(
+                self.images(x.data), weights, self.bias(), self.images(y.data), self.geometry
+            )
+
+    def backward_cpu(self, top, propagate_down, bottom):
+        for x, y, wanted in zip(bottom, top, propagate_down, strict=True):
+            top_diff = self.images(y.diff)
+            if self.has_bias and self.param_propagate_down[1]:
+                convolution.backward_bias(top_diff, self.blobs[1].diff)
+            if self.param_propagate_down[0]:
+                convolution.backward_weights(
+                    top_diff, self.images(x.data), self.blobs[0].diff, self.geometry
+                )
+            if wanted:
+                convolution.backward_data(
+                    top_diff, self.blobs[0].data, None, self.images(x.diff), self.geometry
+                )
