@@ -1,0 +1,112 @@
+"""Command-line arguments in Caffe's spelling and in today's: -gpu 0, --gpu=0, --sigint-effect."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Sequence
+
+from caffe_spn.tools.main import EXIT_CODES
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` that takes Caffe's single dashes, and - for _ in the names of options.
+
+    Parameters
+    ----------
+    command : str
+        The word after ``caffe-spn``.
+    description : str
+        What the command does; its paragraphs are kept.
+    example : str
+        Lines to copy, shown below the options.
+    exit_codes : str, optional
+        If they differ from the usual ones.
+    """
+
+    def __init__(self, command: str, description: str, example: str, exit_codes: str = EXIT_CODES):
+        example = textwrap.indent(textwrap.dedent(example).strip(), "  ")
+        super().__init__(
+            prog=f"caffe-spn {command}",
+            description=textwrap.dedent(description).strip(),
+            epilog=f"example:\n{example}\n\n{exit_codes}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace=None):
+        return super().parse_known_args([self._spell(a) for a in args or ()], namespace)
+
+    def _spell(self, word: str) -> str:
+        """The option that a word stands for, in the parser's own spelling."""
+        if not word.startswith("-") or len(word) < 3:
+            return word
+        name, equals, value = word.partition("=")
+        plain = name.lstrip("-").replace("-", "_")
+        for option in self._option_string_actions:
+            if option.startswith("--") and option[2:].replace("-", "_") == plain:
+                return option + equals + value
+        return word
+
+
+def words(text: str) -> list[str]:
+    """The parts of a comma-separated list, without empty ones."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def positive(text: str) -> int:
+    """An int of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def add_state(parser: Parser, phase: bool = True) -> None:
+    """Add --phase, --level and --stage, which choose among a network's layers."""
+    group = parser.add_argument_group("which layers (include and exclude rules)")
+    if phase:
+        group.add_argument(
+            "--phase",
+            type=str.upper,
+            choices=("TRAIN", "TEST"),
+            help="the network's phase",
+        )
+    group.add_argument("--level", type=int, default=0, help="the network's level (0)")
+    group.add_argument(
+        "--stage",
+        type=words,
+        default=[],
+        metavar="A,B",
+        help="the network's stages, comma-separated",
+    )
+
+
+def add_python_switch(parser: Parser) -> None:
+    """Add --no-python-layers."""
+    parser.add_argument(
+        "--no-python-layers",
+        action="store_true",
+        help="refuse layers of type Python: they are code, named by the prototxt",
+    )
+
+
+def add_gpu(parser: Parser) -> None:
+    """Add Caffe's --gpu, which this version answers with an error; see `choose_device`."""
+    parser.add_argument(
+        "--gpu", metavar="ID", help="not in this version, which computes on the CPU"
+    )
+
+
+def choose_device(gpu: str | None) -> None:
+    """Do what --gpu asks for.
+
+    Raises
+    ------
+    DeviceError
+        If a GPU was named.
+    """
+    if gpu:
+        from caffe_spn import device
+
+        device.set_mode_gpu()

@@ -1,0 +1,59 @@
+"""The layers of a network as a table: shapes, parameters, memory."""
+
+from __future__ import annotations
+
+from caffe_spn.memory import human, memory_need
+from caffe_spn.net import Net
+
+
+def table(net: Net) -> str:
+    """One line a layer, then the sums. Split layers, which the net inserts, are left out."""
+    rows = [("layer", "type", "top shapes", "parameters", "data")]
+    for index, layer in enumerate(net.layers):
+        if layer.type != "Split":
+            rows.append(_row(net, index))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = [_line(row, widths) for row in rows]
+    lines.insert(1, "  " + "-" * (len(lines[0]) - 2))
+    return "\n".join([*lines, "", *_sums(net)])
+
+
+def _row(net: Net, index: int) -> tuple[str, ...]:
+    layer, tops = net.layers[index], net._tops[index]
+    bottom_ids = net._layer_bottom_ids[index]
+    in_place = [i for i in net._layer_top_ids[index] if i in bottom_ids]
+    shapes = ", ".join("x".join(map(str, top.shape)) or "1" for top in tops)
+    own = sum(
+        blob.count * blob.dtype.itemsize
+        for blob, i in zip(tops, net._layer_top_ids[index], strict=True)
+        if i not in in_place
+    )
+    params = sum(blob.count for blob in layer.blobs)
+    return (
+        net._layer_names[index],
+        layer.type,
+        shapes,
+        f"{params:,}" if params else "",
+        "in place" if in_place and not own else human(own),
+    )
+
+
+def _line(row, widths) -> str:
+    left = "  ".join(f"{row[i]:<{widths[i]}}" for i in range(3))
+    right = "  ".join(f"{row[i]:>{widths[i]}}" for i in (3, 4))
+    return f"  {left}  {right}".rstrip()
+
+
+def _sums(net: Net) -> list[str]:
+    need = memory_need(net)
+    unique = {id(blob._data): blob.count for layer in net.layers for blob in layer.blobs}
+    total = sum(unique.values())
+    lines = [f"  {len(net.layers)} layers with the splits, {total:,} parameters"]
+    forward = f"  memory: {human(need.data)} data + {human(need.params)} parameters"
+    lines.append(f"{forward} = {human(need.forward)} to run forward")
+    if need.diff:
+        lines.append(
+            f"          + {human(need.diff)} diffs + {human(need.param_diffs)} gradients"
+            f" = {human(need.backward)} to train (without the solver's histories and work space)"
+        )
+    return lines

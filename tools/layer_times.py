@@ -1,0 +1,112 @@
+"""Time the layers of a net one by one."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+
+from caffe_spn.memory import human, memory_need
+from caffe_spn.training_log import info
+
+
+class LayerTimes:
+    """Seconds for each layer's forward and backward pass.
+
+    Parameters
+    ----------
+    net : Net
+
+    Attributes
+    ----------
+    forward, backward : array of float, (layers,)
+        Sums over the passes that were measured.
+    """
+
+    def __init__(self, net):
+        self.net = net
+        self.passes = 0
+        self.total = 0.0
+        self.forward = np.zeros(len(net.layers))
+        self.backward = np.zeros(len(net.layers))
+        self._started = 0.0
+        net.before_forward(self._start)
+        net.after_forward(lambda index: self._stop(self.forward, index))
+        net.before_backward(self._start)
+        net.after_backward(lambda index: self._stop(self.backward, index))
+
+    def measure(self, passes: int) -> None:
+        """Run forward and backward, once for nothing and then `passes` times."""
+        info("Performing Forward", "caffe.cpp:344")
+        loss = self._run()
+        info(f"Initial loss: {loss:g}", "caffe.cpp:349")
+        self.forward[:] = self.backward[:] = 0
+        info("*** Benchmark begins ***", "caffe.cpp:353")
+        info(f"Testing for {passes} iterations.", "caffe.cpp:354")
+        for index in range(1, passes + 1):
+            started = time.perf_counter()
+            self._run()
+            seconds = time.perf_counter() - started
+            self.total += seconds
+            info(
+                f"Iteration: {index} forward-backward time: {1000 * seconds:g} ms.",
+                "caffe.cpp:382",
+            )
+        self.passes = passes
+
+    def log(self) -> None:
+        """Say the averages in the words of `caffe time`."""
+        mean = 1000 / self.passes
+        info("Average time per layer: ", "caffe.cpp:385")
+        for index, name in enumerate(self.net._layer_names):
+            info(f"{name:>10}\tforward: {self.forward[index] * mean:g} ms.", "caffe.cpp:388")
+            info(f"{name:>10}\tbackward: {self.backward[index] * mean:g} ms.", "caffe.cpp:391")
+        info(f"Average Forward pass: {self.forward.sum() * mean:g} ms.", "caffe.cpp:396")
+        info(f"Average Backward pass: {self.backward.sum() * mean:g} ms.", "caffe.cpp:398")
+        info(f"Average Forward-Backward: {self.total * mean:g} ms.", "caffe.cpp:400")
+        info(f"Total Time: {1000 * self.total:g} ms.", "caffe.cpp:402")
+        info("*** Benchmark ends ***", "caffe.cpp:403")
+
+    def table(self) -> str:
+        """The layers, slowest first, and the memory that is in use."""
+        both = self.forward + self.backward
+        mean = 1000 / self.passes
+        width = max([5, *map(len, self.net._layer_names)])
+        lines = [f"{'layer':<{width}}  {'type':<18}  forward ms  backward ms   share"]
+        for index in np.argsort(-both, kind="stable"):
+            lines.append(
+                f"{self.net._layer_names[index]:<{width}}  {self.net.layers[index].type:<18}"
+                f"  {self.forward[index] * mean:10.3f}  {self.backward[index] * mean:11.3f}"
+                f"  {both[index] / max(both.sum(), 1e-12):6.1%}"
+            )
+        need = memory_need(self.net)
+        lines += [
+            f"{'all':<{width}}  {'':<18}  {self.forward.sum() * mean:10.3f}"
+            f"  {self.backward.sum() * mean:11.3f}",
+            f"memory of the blobs: {human(need.forward)} for forward, {human(need.backward)} with"
+            f" backward; peak of this process: {_peak()}",
+        ]
+        return "\n".join(lines)
+
+    def _run(self) -> float:
+        # Gradients of parameters accumulate; they would grow to infinity.
+        self.net.clear_param_diffs()
+        loss = self.net.forward_loss()
+        self.net.backward_pass()
+        return loss
+
+    def _start(self, index: int) -> None:
+        self._started = time.perf_counter()
+
+    def _stop(self, sums: np.ndarray, index: int) -> None:
+        sums[index] += time.perf_counter() - self._started
+
+
+def _peak() -> str:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return "not known here"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return human(peak if sys.platform == "darwin" else peak * 1024)

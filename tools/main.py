@@ -1,0 +1,154 @@
+"""caffe-spn: the command line. Finds the command and turns its errors into messages."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from caffe_spn.errors import CaffeSpnError, nearest
+from caffe_spn.version import __version__
+
+# Command: (module with main(argv), what it does). Modules are imported only when called.
+COMMANDS = {
+    "demo": ("caffe_spn.tools.demo", "show on a real picture what the package does"),
+    "train": ("caffe_spn.tools.train", "train a network, or go on from a snapshot"),
+    "test": ("caffe_spn.tools.test", "score a network on its test data"),
+    "time": ("caffe_spn.tools.time", "measure each layer's forward and backward pass"),
+    "refine": ("caffe_spn.tools.refine", "sharpen coarse segmentations of your images"),
+    "check": (
+        "caffe_spn.tools.check",
+        "list what is wrong in a prototxt, and its shapes",
+    ),
+    "new": ("caffe_spn.tools.new", "write prototxt files for a task of your own"),
+    "fuse": ("caffe_spn.tools.fuse", "replace published propagation layers by the fast one"),
+    "expand": ("caffe_spn.tools.expand", "the inverse of fuse, for the original Caffe fork"),
+    "run": ("caffe_spn.tools.run", "run a script that says 'import caffe' with this package"),
+    "device_query": ("caffe_spn.tools.device_query", "say what the package computes on"),
+}
+
+EXIT_CODES = "exit codes: 0 all well, 1 an error, 2 wrong usage, 130 stopped by Ctrl-C"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The words after the program's name; by default those of this process.
+
+    Returns
+    -------
+    int
+        The exit code: 0, 1 after an error, 2 for wrong usage, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug, words = _take_debug(words)
+    if not words or words[0] in ("-h", "--help", "-help", "help"):
+        if words[1:] and words[0] == "help":
+            return main([words[1], "--help"])
+        print(usage(), file=sys.stdout if words else sys.stderr)
+        return 0 if words else 2
+    if words[0] in ("-V", "--version", "-version"):
+        print(f"caffe-spn {__version__}")
+        return 0
+    command, arguments = words[0].replace("-", "_"), words[1:]
+    if command not in COMMANDS:
+        return _unknown(words[0])
+    return _call(command, arguments, debug)
+
+
+def usage() -> str:
+    """The text of ``caffe-spn --help``."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"caffe-spn {__version__}: spatial propagation networks and Caffe's tools",
+            "",
+            "usage: caffe-spn [--debug] COMMAND ...",
+            "",
+            *lines,
+            "",
+            "caffe-spn COMMAND --help tells all about a command, with an example.",
+            "--debug shows where in the package an error came from.",
+            EXIT_CODES,
+        ]
+    )
+
+
+def _take_debug(words: list[str]) -> tuple[bool, list[str]]:
+    # What stands behind `run SCRIPT` belongs to the script.
+    own = 1 if "run" in words[:2] else len(words)
+    rest = [word for word in words[:own] if word != "--debug"] + words[own:]
+    return len(rest) < len(words), rest
+
+
+def _unknown(word: str) -> int:
+    print(f"caffe-spn: there is no command '{word}'", file=sys.stderr)
+    near = nearest(word.replace("-", "_"), COMMANDS)
+    hint = f"did you mean '{near}'?" if near else "caffe-spn --help lists the commands"
+    print(f"  help: {hint}", file=sys.stderr)
+    return 2
+
+
+def _call(command: str, arguments: list[str], debug: bool) -> int:
+    try:
+        module = importlib.import_module(COMMANDS[command][0])
+        return module.main(arguments) or 0
+    except SystemExit as stop:
+        # argparse leaves this way, and so may a script that `run` runs.
+        return _code(stop)
+    except KeyboardInterrupt:
+        if debug:
+            traceback.print_exc()
+        print("\ncaffe-spn: stopped by Ctrl-C", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough; Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(describe(error, command), file=sys.stderr)
+        return 1
+
+
+def _code(stop: SystemExit) -> int:
+    if stop.code is None or isinstance(stop.code, int):
+        return stop.code or 0
+    print(stop.code, file=sys.stderr)
+    return 1
+
+
+def describe(error: Exception, command: str) -> str:
+    """What a user is shown of an error."""
+    if isinstance(error, CaffeSpnError):
+        # A place comes first on its line, so that editors can jump there.
+        return str(error) if error.where else f"caffe-spn {command}: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        names = " -> ".join(str(f) for f in (error.filename, error.filename2) if f is not None)
+        return f"caffe-spn {command}: {names + ': ' if names else ''}{error.strerror}"
+    if isinstance(error, MemoryError):
+        return (
+            f"caffe-spn {command}: not enough memory{f': {error}' if str(error) else ''}\n"
+            "  help: use a smaller batch or, for refine, a smaller --tile"
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"caffe-spn {command}: {error}\n"
+            "  help: install the package again, pip install caffe_spn, to get what it needs"
+        )
+    return (
+        f"caffe-spn {command}: unexpected {type(error).__name__}: {error}\n"
+        f"  help: this is a fault of the package; caffe-spn --debug {command} ... shows where."
+        " Please report it"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""caffe-spn test: score a network on its test data, as `caffe test` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffe_spn.tools import arguments
+
+
+def parser() -> arguments.Parser:
+    parser = arguments.Parser(
+        "test",
+        """
+        Run a network in the TEST phase for some batches and print its outputs, for each batch
+        and averaged, in the lines of 'caffe test' (on stderr).
+        """,
+        """
+        caffe-spn test --model train_val.prototxt --weights spn.caffemodel --iterations 50
+        """,
+    )
+    parser.add_argument("--model", required=True, metavar="FILE", help="the network's prototxt")
+    parser.add_argument(
+        "--weights",
+        required=True,
+        action="append",
+        type=arguments.words,
+        metavar="A,B",
+        help="trained weights (.caffemodel or .caffemodel.h5)",
+    )
+    parser.add_argument(
+        "--iterations", type=arguments.positive, default=50, metavar="N", help="batches (50)"
+    )
+    arguments.add_state(parser, phase=False)
+    arguments.add_python_switch(parser)
+    arguments.add_gpu(parser)
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    options = parser().parse_args(argv)
+    arguments.choose_device(options.gpu)
+    from caffe_spn.net import TEST, Net
+    from caffe_spn.training_log import info, init_log
+
+    init_log()
+    info("Use CPU.", "caffe.cpp:267")
+    net = Net(
+        options.model,
+        TEST,
+        options.level,
+        options.stage,
+        allow_python=not options.no_python_layers,
+    )
+    try:
+        for names in options.weights:
+            for name in names:
+                net.copy_trained_from(name)
+        info(f"Running for {options.iterations} iterations.", "caffe.cpp:281")
+        _score(net, options.iterations)
+    finally:
+        net.close()
+    return 0
+
+
+def _score(net, iterations: int) -> None:
+    from caffe_spn.evaluation import named_outputs, output_values
+    from caffe_spn.training_log import info
+
+    loss, total = 0.0, 0.0
+    for batch in range(iterations):
+        loss += net.forward_loss()
+        values = output_values(net)
+        total = total + values
+        for output in named_outputs(net, values):
+            info(f"Batch {batch}, {output.name} = {output.value:g}", "caffe.cpp:304")
+    info(f"Loss: {loss / iterations:g}", "caffe.cpp:309")
+    for output in named_outputs(net, total / iterations):
+        # The same text as in a training's log, without its beginning.
+        info(output.line("Test", 0).split(": ", 1)[1], "caffe.cpp:321")

@@ -1,0 +1,70 @@
+"""caffe-spn time: measure each layer's forward and backward pass, as `caffe time` does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from caffe_spn.tools import arguments
+
+
+def parser() -> arguments.Parser:
+    parser = arguments.Parser(
+        "time",
+        """
+        Measure each layer's forward and backward pass, and print it in the lines of 'caffe time'
+        (on stderr) and as a table, slowest first (on stdout), with the memory that was in use.
+
+        Inputs are filled with random numbers from 0 to 1. One pass that compiles and allocates
+        is made before, and not counted. Layers without a gradient to compute have no backward
+        time: give a network with a loss, or --phase TRAIN.
+        """,
+        """
+        caffe-spn time --model deploy.prototxt --iterations 20
+        caffe-spn time --model train_val.prototxt --phase TRAIN
+        """,
+    )
+    parser.add_argument("--model", required=True, metavar="FILE", help="the network's prototxt")
+    parser.add_argument("--weights", metavar="FILE", help="weights, instead of the fillers' values")
+    parser.add_argument(
+        "--iterations", type=arguments.positive, default=50, metavar="N", help="passes (50)"
+    )
+    arguments.add_state(parser)
+    arguments.add_python_switch(parser)
+    arguments.add_gpu(parser)
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    options = parser().parse_args(argv)
+    arguments.choose_device(options.gpu)
+    import numpy as np
+
+    from caffe_spn.net import TEST, TRAIN, Net
+    from caffe_spn.tools.layer_times import LayerTimes
+    from caffe_spn.training_log import init_log
+
+    init_log()
+    net = Net(
+        options.model,
+        TEST if options.phase == "TEST" else TRAIN,
+        options.level,
+        options.stage,
+        weights=options.weights,
+        allow_python=not options.no_python_layers,
+    )
+    try:
+        rng = np.random.default_rng(0)
+        for name in net.inputs:
+            net.blobs[name].data[...] = rng.random(net.blobs[name].shape)
+        times = LayerTimes(net)
+        times.measure(options.iterations)
+        times.log()
+        print(times.table())
+    finally:
+        net.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,153 @@
+"""caffe-spn train: train a network, or go on from a snapshot."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from caffe_spn.errors import CaffeSpnError, WeightsError
+from caffe_spn.signals import EFFECTS
+from caffe_spn.tools import arguments
+from caffe_spn.training_log import info
+
+
+def parser() -> arguments.Parser:
+    parser = arguments.Parser(
+        "train",
+        """
+        Train the network that a solver prototxt names. On a terminal a progress bar shows loss,
+        learning rate and the time that is left; elsewhere the lines are those of 'caffe train'.
+
+        Snapshots go to the solver's snapshot_prefix, whose folder is made when it is missing.
+        After a crash or a stop, '--resume auto' goes on from the newest one, and the result is
+        the same, bit for bit, as without the interruption.
+        """,
+        """
+        caffe-spn train --solver solver.prototxt --log run.log
+        caffe-spn train --solver solver.prototxt --resume auto
+        caffe-spn train --solver solver.prototxt --weights vgg16.caffemodel
+        """,
+        exit_codes="exit codes: 0 trained, 1 an error, 2 wrong usage,"
+        " 130 stopped by a signal before max_iter",
+    )
+    parser.add_argument("--solver", required=True, metavar="FILE", help="the solver prototxt")
+    start = parser.add_argument_group("where to start")
+    start.add_argument(
+        "--weights",
+        action="append",
+        type=arguments.words,
+        default=[],
+        metavar="A,B",
+        help="initial weights (.caffemodel or .caffemodel.h5), copied by layer name;"
+        " comma-separated or several times",
+    )
+    start.add_argument("--snapshot", metavar="FILE", help="a .solverstate to go on from")
+    start.add_argument(
+        "--resume",
+        metavar="auto",
+        choices=("auto",),
+        help="'auto': go on from the newest snapshot under snapshot_prefix, if there is one",
+    )
+    parser.add_argument(
+        "--iterations",
+        type=arguments.positive,
+        metavar="N",
+        help="the solver's max_iter, replaced",
+    )
+    parser.add_argument(
+        "--log",
+        metavar="FILE",
+        help="append Caffe's log lines there; beside it, the same as JSON lines (.jsonl) and, at"
+        " the end, the curves (.png, with matplotlib)",
+    )
+    for name, default, what in (("sigint", "stop", "Ctrl-C"), ("sighup", "snapshot", "a hang-up")):
+        parser.add_argument(
+            f"--{name}_effect",
+            choices=EFFECTS,
+            default=default,
+            help=f"what {what} does; a second Ctrl-C stops at once ({default})"
+            if name == "sigint"
+            else f"what {what} does ({default})",
+        )
+    arguments.add_state(parser, phase=False)
+    arguments.add_python_switch(parser)
+    arguments.add_gpu(parser)
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    options = parser().parse_args(argv)
+    arguments.choose_device(options.gpu)
+    weights = [name for names in options.weights for name in names]
+    if options.snapshot and (weights or options.resume):
+        raise CaffeSpnError(
+            "--snapshot goes on from one state, and was given with --weights or --resume",
+            help="a snapshot has its own weights; name one starting point",
+        )
+    from caffe_spn.tools.train_output import TrainOutput
+
+    with TrainOutput(options.log) as output:
+        return _train(options, weights, output)
+
+
+def _train(options, weights: list[str], output) -> int:
+    from caffe_spn.solver import get_solver
+    from caffe_spn.solver_definition import SolverDefinition
+
+    definition = SolverDefinition(options.solver)
+    param = definition.param
+    if options.iterations:
+        param.max_iter = options.iterations
+    if options.level or options.stage:
+        param.train_state.level = options.level
+        param.train_state.stage.extend(options.stage)
+    state = options.snapshot
+    if options.resume:
+        state = newest_snapshot(param.snapshot_prefix)
+    if weights and not state:
+        _check_files(weights)
+        # As newer versions of Caffe do: weights named here stand in for the solver's own.
+        del param.weights[:]
+        param.weights.extend(weights)
+    solver = get_solver(
+        definition, create_snapshot_dir=True, allow_python=not options.no_python_layers
+    )
+    try:
+        output.follow(solver)
+        solver.handle_signals(options.sigint_effect, options.sighup_effect)
+        if state:
+            info(f"Resuming from {state}", "caffe.cpp:245")
+        elif options.resume:
+            output.say(f"no snapshot at {param.snapshot_prefix} yet; starting from the beginning")
+        info("Starting Optimization", "caffe.cpp:251")
+        solver.solve(state)
+        info("Optimization Done.", "caffe.cpp:254")
+        finished = solver.iter >= param.max_iter
+    finally:
+        solver.close()
+    output.finish(solver, finished)
+    return 0 if finished else 130
+
+
+def newest_snapshot(prefix: str) -> str | None:
+    """The .solverstate (or .solverstate.h5) of `prefix` with the highest iteration, or None."""
+    found = {}
+    for path in glob.glob(glob.escape(prefix) + "_iter_*.solverstate*"):
+        match = re.fullmatch(r"_iter_(\d+)\.solverstate(\.h5)?", path[len(prefix) :])
+        if match:
+            # Of two forms of one iteration, the one that was written last.
+            found[path] = (int(match[1]), os.path.getmtime(path))
+    return max(found, key=found.get) if found else None
+
+
+def _check_files(paths: Sequence[str]) -> None:
+    for path in paths:
+        if not os.path.isfile(path):
+            raise WeightsError("there are no such weights", where=path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
