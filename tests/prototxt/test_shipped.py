@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import caffe_spn
+from caffe_spn import prototxt
+from caffe_spn.errors import DataError
 from caffe_spn.proto import caffe_pb2, text
 from caffe_spn.prototxt.files import contents
 from caffe_spn.prototxt.network import build
@@ -95,3 +97,12 @@ def test_solvers_name_their_nets_and_snapshots():
 
 def test_readme_has_the_measured_sizes():
     assert table() in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def test_path_finds_shipped_files():
+    assert prototxt.path("demo") == FOLDER / "demo"
+    assert prototxt.path("voc_spn/solver.prototxt").is_file()
+    with pytest.raises(
+        DataError, match=r"no shipped network is called 'helen-spn'\n  help: did you"
+    ):
+        prototxt.path("helen-spn")
