@@ -31,10 +31,10 @@ SEED = 1
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser("demo", DESCRIPTION, ["caffe-spn demo --out demo_out"])
+    parser = arguments.Parser("demo", DESCRIPTION, "caffe-spn demo --out demo_out")
     parser.add_argument("--out", default="demo_out", metavar="FOLDER", help="default: demo_out")
     parser.add_argument(
-        "--iterations", type=int, default=ITERATIONS, help=f"training steps ({ITERATIONS})"
+        "--iterations", type=arguments.positive, default=ITERATIONS, help=f"training steps ({ITERATIONS})"
     )
     parser.add_argument("--seed", type=int, default=SEED, help=f"of all random numbers ({SEED})")
     return parser
