@@ -1,34 +1,48 @@
-"""Sums over images and positions, one for each channel."""
+"""Sums over a row of float32 numbers, and over images and positions for each channel.
+
+These loops alone may reorder additions: many partial sums run side by side, which is faster and,
+as each of them is short, more precise than adding up one number after the other. Sums of rows are
+added in float64.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
+from numba import njit, prange
 
-from caffe_spn.cpu.jit import float_view, jit
+from caffe_spn.cpu.jit import FAST, float_view, jit
 
-LANES = 64
+_reduction = njit(
+    cache=True, nogil=True, error_model="numpy", fastmath=FAST | {"reassoc"}, inline="never"
+)
 
 
-@jit()
-def row_sum(row, lanes):
-    """The sum of a row, in 64 interleaved parts.
+@_reduction
+def row_sum(row):
+    """The sum of a row."""
+    total = np.float32(0)
+    for i in range(row.size):
+        total += row[i]
+    return np.float64(total)
 
-    Parts of their own let the processor add many numbers at once and, as each is short, lose far
-    less precision than one long float32 sum.
-    """
-    whole = row.size // LANES * LANES
-    lanes[:] = 0
-    for start in range(0, whole, LANES):
-        piece = row[start : start + LANES]
-        for i in range(LANES):
-            lanes[i] += piece[i]
-    total = 0.0
-    for i in range(LANES):
-        total += np.float64(lanes[i])
-    for i in range(whole, row.size):
-        total += np.float64(row[i])
-    return total
+
+@_reduction
+def row_square_sum(row, shift):
+    """The sum of (row - shift)^2."""
+    total = np.float32(0)
+    for i in range(row.size):
+        value = row[i] - shift
+        total += value * value
+    return np.float64(total)
+
+
+@_reduction
+def row_dot(row, other):
+    """The sum of row * other."""
+    total = np.float32(0)
+    for i in range(row.size):
+        total += row[i] * other[i]
+    return np.float64(total)
 
 
 @jit(parallel=True)
@@ -36,8 +50,7 @@ def add_channel_sums(x, sums):
     """sums[c] += the sum of x[:, c, :], for x (N, C, positions)."""
     batch, channels, positions = x.shape
     for c in prange(channels):
-        lanes = np.empty(LANES, np.float32)
         total = 0.0
         for n in range(batch):
-            total += row_sum(float_view(x[n, c], (positions,)), lanes)
+            total += row_sum(float_view(x[n, c], (positions,)))
         sums[c] += np.float32(total)
