@@ -115,11 +115,23 @@ def _arrays(group, name: str) -> list[np.ndarray | None]:
         if len(arrays) + 32 < int(key):
             raise WeightsError(f"{dataset.name} has no parameters before it", name)
         arrays.extend([None] * (int(key) - len(arrays)))
-        arrays.append(_array(dataset, name))
+        arrays.append(read_array(dataset, name))
     return arrays
 
 
-def _array(dataset, name: str) -> np.ndarray:
+def read_array(dataset, name: str) -> np.ndarray:
+    """The numbers of a dataset, refused when it claims more of them than the file can hold.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+    name : str
+        The file, for errors.
+
+    Raises
+    ------
+    WeightsError
+    """
     if dataset.shape is None or dataset.dtype.kind not in "fiu":
         raise WeightsError(f"{dataset.name} holds no numbers, but {dataset.dtype}", name)
     stored = dataset.id.get_storage_size()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,13 +66,19 @@ def atomic_write(path: str | os.PathLike) -> Iterator[str]:
         _sync_folder(os.path.dirname(name) or ".")
     except OSError as error:
         raise WeightsError(
-            f"the file cannot be written: {error.strerror or error}",
+            f"the file cannot be written: {error.strerror or _hdf5_reason(error)}",
             name,
             "choose a folder that is there, that you may write to, and that has room",
         ) from error
     finally:
         with contextlib.suppress(OSError):
             os.remove(temporary)
+
+
+def _hdf5_reason(error: OSError) -> str:
+    # h5py packs the system's message into a sentence with the temporary file's name.
+    found = re.search("error message = '([^']+)'", str(error))
+    return found[1] if found else str(error)
 
 
 def _sync_folder(folder: str) -> None:

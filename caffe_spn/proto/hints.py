@@ -20,6 +20,7 @@ _OTHERS = (
     (re.compile(r"^'(.*)': Expected \"true\" or \"false\""), "true or false", None),
     (re.compile(r"Expected identifier or number, got (.*)"), "the name of a field", None),
     (re.compile(r"^'(.*)': Expected \":\""), "a colon and a value", None),
+    (re.compile(r"^'(.*)': Expected \"{\""), "a block { }", None),
 )
 
 DIALECTS = {
@@ -68,11 +69,14 @@ def explain(finding: str, root: Descriptor) -> tuple[str, str | None]:
         return f"'{match[2]}' is given twice in one {match[1]}", "leave one of them out"
     if match := _UNCLOSED.search(finding):
         return f"the text ends before the last '{match[1]}'", None
+    if match := re.search(r"Value out of range: (.*)", finding):
+        return f"{match[1]} is out of the range of this field", None
     if "Couldn't parse string: 'utf-8'" in finding:
         return "this string is not UTF-8", "look for octal and hexadecimal escapes in it"
     for pattern, expected, help in _OTHERS:
         if match := pattern.search(finding):
-            return f"{match[1].rstrip('.')} stands where {expected} should", help
+            found = match[1].rstrip(".") or "the end of the text"
+            return f"{found} stands where {expected} should", help
     return finding.rstrip("."), None
 
 

@@ -169,10 +169,10 @@ def _layer_blocks(found: list[Token]) -> Iterator[tuple[int, set]]:
     for token, following in zip(found, found[1:] + [None], strict=True):
         if token.text in ("{", "<"):
             blocks.append(field)
-            # Several blocks of one list have no field name of their own.
             start = token.offset if start is None else start
         elif token.text in ("}", ">"):
-            blocks = blocks[:-1]
+            # The next block of a list has no field name of its own.
+            field = blocks.pop() if blocks else ""
             if not blocks:
                 yield start, fields
                 start, fields = None, set()
