@@ -217,7 +217,7 @@ def test_loss_weights_and_backward_only_where_needed(tmp_path):
     loss = net.forward_loss()
     assert loss == pytest.approx(float(net.blobs["loss"].data))
     net.clear_param_diffs()
-    net.backward()
+    net.backward_pass()
     assert net.params["fc"][1].diff.any()
     assert net.blobs["data"].nbytes == net.blobs["data"].data.nbytes, "no diff for the data"
 
