@@ -18,13 +18,21 @@ class Parser(argparse.ArgumentParser):
         The word after ``caffe-spn``.
     description : str
         What the command does; its paragraphs are kept.
-    example : str
+    example : str or sequence of str
         Lines to copy, shown below the options.
     exit_codes : str, optional
         If they differ from the usual ones.
     """
 
-    def __init__(self, command: str, description: str, example: str, exit_codes: str = EXIT_CODES):
+    def __init__(
+        self,
+        command: str,
+        description: str,
+        example: str | Sequence[str],
+        exit_codes: str = EXIT_CODES,
+    ):
+        if not isinstance(example, str):
+            example = "\n".join(example)
         example = textwrap.indent(textwrap.dedent(example).strip(), "  ")
         super().__init__(
             prog=f"caffe-spn {command}",
