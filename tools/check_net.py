@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,10 +67,12 @@ def check_net(
             layer.CopyFrom(as_input(layer, stated_shapes(layer)))
         net, problems = _build(sound, file, allow_python)
     checked.net = net
-    checked.problems += problems
+    checked.problems = sorted(checked.problems + problems, key=_line_of)
     for path in weights:
-        checked.problems += _weights_problems(net, path)
-        checked.warnings += _weights_warnings(net, path)
+        try:
+            net.copy_trained_from(path)
+        except CaffeSpnError as error:
+            checked.problems.append(error)
     faulty = " ".join(error.where or "" for error in checked.problems)
     built = set(net._layer_names)
     checked.unreached = [
@@ -144,18 +147,6 @@ def _missing_warning(layer, files: Sequence[str], file: str | None) -> DataError
     )
 
 
-def _weights_problems(net: Net, path: str) -> list[CaffeSpnError]:
-    try:
-        net.copy_trained_from(path)
-    except CaffeSpnError as error:
-        return [error]
-    return []
-
-
-def _weights_warnings(net: Net, path: str) -> list[CaffeSpnError]:
-    return []
-
-
 def _placed(error: CaffeSpnError, file: str | None, layer) -> CaffeSpnError:
     """The error with file, line and layer."""
     where = error.where
@@ -165,6 +156,11 @@ def _placed(error: CaffeSpnError, file: str | None, layer) -> CaffeSpnError:
         file = f"{file}:{line}" if line else file
     place = ": ".join(part for part in (file, where) if part)
     return type(error)(error.message, place or None, error.help)
+
+
+def _line_of(error: CaffeSpnError) -> int:
+    found = re.search(r":(\d+)", error.where or "")
+    return int(found[1]) if found else 0
 
 
 def _line(file: str | None, layer) -> int | None:

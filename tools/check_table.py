@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from caffe_spn.memory import human, memory_need
-from caffe_spn.net import Net
+from caffe_spn.net import TRAIN, Net
 
 
 def table(net: Net) -> str:
@@ -51,7 +51,7 @@ def _sums(net: Net) -> list[str]:
     lines = [f"  {len(net.layers)} layers with the splits, {total:,} parameters"]
     forward = f"  memory: {human(need.data)} data + {human(need.params)} parameters"
     lines.append(f"{forward} = {human(need.forward)} to run forward")
-    if need.diff:
+    if need.diff and net.phase == TRAIN:
         lines.append(
             f"          + {human(need.diff)} diffs + {human(need.param_diffs)} gradients"
             f" = {human(need.backward)} to train (without the solver's histories and work space)"

@@ -20,7 +20,7 @@ def parser() -> arguments.Parser:
         layers that it loads, gives this package. What stands behind the script is its own.
         """,
         "caffe-spn run classify.py --model deploy.prototxt face.jpg",
-        exit_codes="exit codes: those of the script; 1 if it ends with an exception",
+        exit_codes="exit codes: 0 or what the script exits with; 1 if it ends with an exception",
     )
     parser.add_argument("script", help="the Python file")
     parser.add_argument("arguments", nargs="...", help="the script's own arguments")
