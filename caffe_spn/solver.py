@@ -1,0 +1,259 @@
+"""The solver types: SGD with momentum, Nesterov, AdaGrad, RMSProp, AdaDelta, Adam.
+
+Each class says how a gradient becomes a step; the order of things around it is SGDSolver's, and the
+training loop `caffe_spn.training`'s. Formulas: `caffe_spn.update_rules`.
+
+Source: `SGDSolver` and the classes derived from it in BVLC Caffe.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from caffe_spn import lr_policy, update_rules
+from caffe_spn.errors import PrototxtError, nearest
+from caffe_spn.solver_definition import SolverDefinition
+from caffe_spn.training import Solver
+from caffe_spn.training_log import info
+
+# Elements that are updated at a time: a block and its histories stay in the processor's cache.
+BLOCK = 1 << 15
+
+__all__ = [
+    "AdaDeltaSolver",
+    "AdaGradSolver",
+    "AdamSolver",
+    "NesterovSolver",
+    "RMSPropSolver",
+    "SGDSolver",
+    "Solver",
+    "get_solver",
+]
+
+
+class SGDSolver(Solver):
+    """Stochastic gradient descent: V = momentum V + lr (G + decay W), W -= V.
+
+    G is the gradient after clipping to `clip_gradients` (the L2 norm of all of them together) and
+    division by `iter_size`. `lr_mult` and `decay_mult` of each parameter scale lr and decay.
+    Parameters as in `Solver`.
+    """
+
+    type = "SGD"
+    histories = 1
+
+    def __init__(self, source, create_snapshot_dir: bool = False, allow_python: bool = True):
+        super().__init__(source, create_snapshot_dir, allow_python)
+        self._check_regularization()
+        params = self.net.learnable_params
+        self.history = [
+            np.zeros(blob.shape, blob.dtype) for _ in range(self.histories) for blob in params
+        ]
+        self._scratch: dict = {}
+
+    def check(self) -> None:
+        super().check()
+        try:
+            lr_policy.check(self.param)
+        except PrototxtError as error:
+            raise self._definition.error(error.message, error.help) from error
+
+    def _check_regularization(self) -> None:
+        kind = self.param.regularization_type
+        decays = self.param.weight_decay and any(self.net.params_weight_decay)
+        if decays and kind not in ("L1", "L2"):
+            raise self._definition.error(
+                f"unknown regularization_type '{kind}'", help="one of: L1, L2"
+            )
+
+    @property
+    def lr(self) -> float:
+        step = lr_policy.next_step(self.param, self.iter, self.current_step)
+        return float(np.float32(lr_policy.learning_rate(self.param, self.iter, step)))
+
+    def apply_update(self) -> None:
+        self._advance_policy()
+        rate = self.lr
+        if self._due(self.param.display):
+            info(f"Iteration {self.iter}, lr = {rate:g}", "sgd_solver.cpp:105")
+        with np.errstate(all="ignore"):  # what is not finite shows in the loss, and stops there
+            scale = self._clip_scale() / self.param.iter_size
+            for index in range(len(self.net.learnable_params)):
+                self._update_parameter(index, rate, scale)
+
+    def _advance_policy(self) -> None:
+        step = lr_policy.next_step(self.param, self.iter, self.current_step)
+        if step != self.current_step and self.param.lr_policy == "multistep":
+            info(f"MultiStep Status: Iteration {self.iter}, step = {step}", "sgd_solver.cpp:58")
+        self.current_step = step
+
+    def _clip_scale(self) -> float:
+        limit = self.param.clip_gradients
+        if limit < 0:
+            return 1.0
+        norm = update_rules.gradient_norm(
+            [blob.diff.reshape(-1) for blob in self.net.learnable_params]
+        )
+        scale = update_rules.clip_scale(norm, limit)
+        if scale != 1:
+            info(
+                f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g})"
+                f" by scale factor {scale:g}",
+                "sgd_solver.cpp:94",
+            )
+        return scale
+
+    def _update_parameter(self, index: int, rate: float, scale: float) -> None:
+        blob = self.net.learnable_params[index]
+        decay = self.param.weight_decay * self.net.params_weight_decay[index]
+        rate *= self.net.params_lr[index]
+        data, diff = blob.data.reshape(-1), blob.diff.reshape(-1)
+        count = len(self.net.learnable_params)
+        histories = [h.reshape(-1) for h in self.history[index::count]]
+        scratch = self._scratch_of(blob.dtype)
+        for start in range(0, blob.count, BLOCK):
+            block = slice(start, start + BLOCK)
+            if scale != 1:
+                diff[block] *= scale
+            if decay:
+                kind = self.param.regularization_type
+                update_rules.regularize(diff[block], data[block], decay, kind, scratch)
+            self._step(diff[block], [h[block] for h in histories], rate, scratch)
+            data[block] -= diff[block]
+
+    def _scratch_of(self, dtype) -> np.ndarray:
+        if dtype not in self._scratch:
+            self._scratch[dtype] = np.empty(2 * BLOCK, dtype)
+        return self._scratch[dtype]
+
+    def _step(self, diff, histories, rate: float, scratch) -> None:
+        """Turn the gradient in `diff` into what is subtracted from the parameter."""
+        update_rules.sgd(diff, histories[0], rate, self.param.momentum, scratch)
+
+
+class NesterovSolver(SGDSolver):
+    """Nesterov's accelerated gradient."""
+
+    type = "Nesterov"
+
+    def _step(self, diff, histories, rate, scratch) -> None:
+        update_rules.nesterov(diff, histories[0], rate, self.param.momentum, scratch)
+
+
+class AdaGradSolver(SGDSolver):
+    """Steps divided by the root of the sum of all squared gradients so far; no momentum."""
+
+    type = "AdaGrad"
+
+    def check(self) -> None:
+        super().check()
+        _refuse_momentum(self)
+
+    def _step(self, diff, histories, rate, scratch) -> None:
+        update_rules.adagrad(diff, histories[0], rate, self.param.delta, scratch)
+
+
+class RMSPropSolver(SGDSolver):
+    """Steps divided by the root of a running mean (`rms_decay`) of squared gradients."""
+
+    type = "RMSProp"
+
+    def check(self) -> None:
+        super().check()
+        _refuse_momentum(self)
+        _check_fraction(self, "rms_decay")
+
+    def _step(self, diff, histories, rate, scratch) -> None:
+        param = self.param
+        update_rules.rmsprop(diff, histories[0], rate, param.rms_decay, param.delta, scratch)
+
+
+class AdaDeltaSolver(SGDSolver):
+    """Steps in the ratio of running means (`momentum`) of squared steps and gradients."""
+
+    type = "AdaDelta"
+    histories = 2
+
+    def _step(self, diff, histories, rate, scratch) -> None:
+        param = self.param
+        update_rules.adadelta(diff, *histories, rate, param.momentum, param.delta, scratch)
+
+
+class AdamSolver(SGDSolver):
+    """Running means of gradients (`momentum`) and squared gradients (`momentum2`)."""
+
+    type = "Adam"
+    histories = 2
+
+    def check(self) -> None:
+        super().check()
+        _check_fraction(self, "momentum")
+        _check_fraction(self, "momentum2")
+
+    def _step(self, diff, histories, rate, scratch) -> None:
+        param = self.param
+        update_rules.adam(
+            diff,
+            *histories,
+            rate,
+            param.momentum,
+            param.momentum2,
+            param.delta,
+            self.iter + 1,
+            scratch,
+        )
+
+
+def _refuse_momentum(solver: SGDSolver) -> None:
+    if solver.param.momentum:
+        raise solver._definition.error(
+            f"momentum is {solver.param.momentum:g}; {solver.type} has none",
+            help="remove momentum, or choose another type",
+        )
+
+
+def _check_fraction(solver: SGDSolver, name: str) -> None:
+    value = getattr(solver.param, name)
+    if not 0 <= value < 1:
+        raise solver._definition.error(
+            f"{name} is {value:g}; {solver.type} needs 0 <= {name} < 1",
+            help=f"it is the share of the past in a running mean, e.g. {name}: 0.9",
+        )
+
+
+SOLVERS = {
+    cls.type: cls
+    for cls in (
+        SGDSolver,
+        NesterovSolver,
+        AdaGradSolver,
+        RMSPropSolver,
+        AdaDeltaSolver,
+        AdamSolver,
+    )
+}
+
+
+def get_solver(source, create_snapshot_dir: bool = False, allow_python: bool = True) -> Solver:
+    """The solver of the type that the definition names; parameters as in `Solver`.
+
+    Examples
+    --------
+    >>> solver = get_solver("solver.prototxt")  # doctest: +SKIP
+    >>> solver.solve()  # doctest: +SKIP
+
+    Raises
+    ------
+    PrototxtError
+        If the type is unknown, or as `Solver` does.
+    """
+    given = isinstance(source, SolverDefinition)
+    definition = source if given else SolverDefinition(source)
+    kind = definition.param.type
+    if kind not in SOLVERS:
+        near = nearest(kind, SOLVERS)
+        raise definition.error(
+            f"unknown solver type '{kind}'",
+            help=f"did you mean '{near}'?" if near else f"one of: {', '.join(SOLVERS)}",
+        )
+    return SOLVERS[kind](definition, create_snapshot_dir, allow_python)
