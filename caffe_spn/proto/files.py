@@ -66,7 +66,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[str]:
         _sync_folder(os.path.dirname(name) or ".")
     except OSError as error:
         raise WeightsError(
-            f"the file cannot be written: {error.strerror or _hdf5_reason(error)}",
+            f"the file cannot be written: {_reason(error)}",
             name,
             "choose a folder that is there, that you may write to, and that has room",
         ) from error
@@ -75,10 +75,10 @@ def atomic_write(path: str | os.PathLike) -> Iterator[str]:
             os.remove(temporary)
 
 
-def _hdf5_reason(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     # h5py packs the system's message into a sentence with the temporary file's name.
     found = re.search("error message = '([^']+)'", str(error))
-    return found[1] if found else str(error)
+    return found[1] if found else error.strerror or str(error)
 
 
 def _sync_folder(folder: str) -> None:
