@@ -16,6 +16,12 @@ from caffe_spn.proto.caffe_pb2 import LossParameter
 SMALLEST = float(np.finfo(np.float32).tiny)
 
 
+def positions(dims):
+    """Where class 0 of each position lies in a flat array of (outer, classes, inner)."""
+    outer, classes, inner = dims
+    return np.arange(outer)[:, None] * (classes * inner) + np.arange(inner)
+
+
 @register("SoftmaxWithLoss", bottoms=("scores", "labels"), tops=("loss", "probabilities?"))
 class SoftmaxWithLoss(LossLayer):
     """The multinomial logistic loss of the softmax of scores.
@@ -61,12 +67,13 @@ class SoftmaxWithLoss(LossLayer):
         self.ignore_label = param.ignore_label if param.HasField("ignore_label") else None
         self.normalization = normalization_mode(param, LossParameter.VALID)
         self.prob = Blob((), self.dtype)
+        self.dims = None
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
         scores, labels = bottom
         axis = self.axis(scores, self.layer_param.softmax_param.axis)
-        self.dims = outer, classes, inner = around_axis(scores.shape, axis)
+        dims = outer, classes, inner = around_axis(scores.shape, axis)
         if outer * inner != labels.count:
             raise self.shape_error(
                 f"bottom 1 (labels) is {labels.shape}, {labels.count} labels; bottom 0 (scores)"
@@ -77,10 +84,8 @@ class SoftmaxWithLoss(LossLayer):
         if classes == 0:
             raise self.shape_error(f"bottom 0 (scores) is {scores.shape}: it has no classes")
         self.prob.reshape_like(scores)
-        # Where the probability of each label's class lies, but for the label itself.
-        self.offsets = (
-            np.arange(outer)[:, None] * (classes * inner) + np.arange(inner)[None, :]
-        ).reshape(labels.shape)
+        if dims != self.dims:
+            self.dims, self.offsets = dims, positions(dims)
         if len(top) == 2:
             top[1].reshape_like(scores)
             top[1].share_data(self.prob)
@@ -90,10 +95,10 @@ class SoftmaxWithLoss(LossLayer):
         outer, classes, inner = self.dims
         remedy = "loss_param { ignore_label: ... }"
         labels, counted = read_labels(self, bottom[1], classes, self.ignore_label, remedy)
-        self.at_label = self.offsets + labels.astype(np.int64) * inner
-        self.counted = counted
+        self.at_label = self.offsets + labels.reshape(outer, inner).astype(np.int64) * inner
+        self.counted = None if counted is None else counted.reshape(outer, inner)
         if counted is not None:
-            self.at_label = self.at_label[counted]
+            self.at_label = self.at_label[self.counted]
         chosen = np.maximum(self.prob.data.reshape(-1)[self.at_label], SMALLEST)
         self.divisor = normalizer(self.normalization, outer, inner, self.at_label.size)
         top[0].data[...] = -np.log(chosen).sum(dtype=np.float64) / self.divisor
@@ -104,14 +109,10 @@ class SoftmaxWithLoss(LossLayer):
             return
         weight = float(top[0].diff) / self.divisor
         prob, diff = self.prob.data, bottom[0].diff
-        outer, _, inner = self.dims
         if self.counted is None:
             np.multiply(prob, weight, out=diff)
         else:
             weights = np.where(self.counted, prob.dtype.type(weight), prob.dtype.type(0))
-            np.multiply(
-                prob.reshape(self.dims),
-                weights.reshape(outer, 1, inner),
-                out=diff.reshape(self.dims),
-            )
+            out = diff.reshape(self.dims)
+            np.multiply(prob.reshape(self.dims), weights[:, None], out=out)
         diff.reshape(-1)[self.at_label] = (prob.reshape(-1)[self.at_label] - 1) * weight

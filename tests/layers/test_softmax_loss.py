@@ -75,6 +75,18 @@ def test_labels_may_have_a_channel_axis():
     assert runs[0].out == runs[1].out
 
 
+@pytest.mark.parametrize("shape", [(2, 6, 3, 5), (3, 4, 3, 5), (2, 4, 5, 3)])
+def test_a_new_shape_is_followed(shape):
+    run = Run(loss(), normal(2, 4, 3, 5), np.zeros((2, 3, 5)))
+    n, c, h, w = shape
+    x, labels = normal(*shape), np.random.default_rng(0).integers(0, c, (n, h, w))
+    for blob, value in zip(run.bottom, (x, labels), strict=True):
+        blob.reshape(*value.shape)
+        blob.data[...] = value
+    run.forward()
+    assert run.out == Run(loss(), x, labels).out
+
+
 def test_second_top_is_the_probabilities():
     x = normal(2, 4, 3, 5)
     run = Run(loss(), x, np.zeros((2, 3, 5)), tops=2)
