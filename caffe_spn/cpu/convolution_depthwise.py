@@ -21,43 +21,52 @@ from caffe_spn.cpu.scratch import scratch, zeros
 @jit()
 def split_row(row, stride, pad, phases):
     """phases[(q + pad) % stride, (q + pad) // stride] = row[q], and zeros elsewhere."""
-    length = phases.shape[1]
-    for phase in range(stride):
-        line = phases[phase]
-        first = max(0, (pad - phase + stride - 1) // stride)
-        shift = phase - pad
-        last = min(length, (row.size - 1 - shift) // stride + 1)
-        line[:first] = 0
-        line[last:] = 0
-        inner, source = line[first:last], row[first * stride + shift :]
-        if stride == 1:
-            for q in range(last - first):
-                inner[q] = source[q]
-        elif stride == 2:  # a constant step lets the compiler shuffle vectors
-            for q in range(last - first):
-                inner[q] = source[2 * q]
-        else:
-            for q in range(last - first):
-                inner[q] = source[stride * q]
+    phases[:] = 0
+    if stride == 1:
+        target = phases[0, pad : pad + row.size]
+        for q in range(row.size):
+            target[q] = row[q]
+    elif stride == 2:
+        # Both phases in one loop: the compiler then takes vectors apart with shuffles.
+        start, first, pairs = _pairs(row.size, pad)
+        if start:
+            phases[1, first - 1] = row[0]
+        even, odd, source = phases[0, first:], phases[1, first:], row[start:]
+        for q in range(pairs):
+            even[q], odd[q] = source[2 * q], source[2 * q + 1]
+        if start + 2 * pairs < row.size:
+            even[pairs] = source[2 * pairs]
+    else:
+        for q in range(row.size):
+            phases[(q + pad) % stride, (q + pad) // stride] = row[q]
 
 
 @jit()
 def merge_row(phases, stride, pad, row):
-    """The reverse of `split_row`."""
-    for phase in range(stride):
-        first = max(0, (pad - phase + stride - 1) // stride)
-        shift = phase - pad
-        count = (row.size - 1 - shift) // stride + 1 - first
-        source, target = phases[phase, first:], row[first * stride + shift :]
-        if stride == 1:
-            for q in range(count):
-                target[q] = source[q]
-        elif stride == 2:
-            for q in range(count):
-                target[2 * q] = source[q]
-        else:
-            for q in range(count):
-                target[stride * q] = source[q]
+    """row[q] = phases[(q + pad) % stride, (q + pad) // stride], the reverse of `split_row`."""
+    if stride == 1:
+        source = phases[0, pad : pad + row.size]
+        for q in range(row.size):
+            row[q] = source[q]
+    elif stride == 2:
+        start, first, pairs = _pairs(row.size, pad)
+        if start:
+            row[0] = phases[1, first - 1]
+        even, odd, target = phases[0, first:], phases[1, first:], row[start:]
+        for q in range(pairs):
+            target[2 * q], target[2 * q + 1] = even[q], odd[q]
+        if start + 2 * pairs < row.size:
+            target[2 * pairs] = even[pairs]
+    else:
+        for q in range(row.size):
+            row[q] = phases[(q + pad) % stride, (q + pad) // stride]
+
+
+@jit(inline="always")
+def _pairs(size, pad):
+    """For stride 2: where whole pairs start in the row and in the phases, and their number."""
+    start = pad % 2
+    return start, (pad + 1) // 2, (size - start) // 2
 
 
 @jit()
