@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from caffe_spn.errors import CaffeSpnError, DataError
+from caffe_spn.errors import CaffeSpnError, DataError, WeightsError
 from caffe_spn.graph.filter import filter_net
 from caffe_spn.graph.splits import unknown_bottom
 from caffe_spn.net import Net
 from caffe_spn.proto import caffe_pb2, text
 from caffe_spn.tools.missing_data import as_input, missing_files, stated_shapes
+from caffe_spn.tools.weights import load, missing_text
 
 
 @dataclass
@@ -69,10 +70,7 @@ def check_net(
     checked.net = net
     checked.problems = sorted(checked.problems + problems, key=_line_of)
     for path in weights:
-        try:
-            net.copy_trained_from(path)
-        except CaffeSpnError as error:
-            checked.problems.append(error)
+        _check_weights(checked, path)
     faulty = " ".join(error.where or "" for error in checked.problems)
     built = set(net._layer_names)
     checked.unreached = [
@@ -145,6 +143,21 @@ def _missing_warning(layer, files: Sequence[str], file: str | None) -> DataError
         file,
         layer,
     )
+
+
+def _check_weights(checked: Checked, path: str) -> None:
+    try:
+        without = load(checked.net, [path])
+    except CaffeSpnError as error:
+        checked.problems.append(error)
+        return
+    if without:
+        checked.warnings.append(
+            WeightsError(
+                missing_text(without, [path]),
+                help="that is right for fine-tuning, and for layers that another file has",
+            )
+        )
 
 
 def _placed(error: CaffeSpnError, file: str | None, layer) -> CaffeSpnError:

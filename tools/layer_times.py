@@ -34,7 +34,7 @@ class LayerTimes:
         net.before_forward(self._start)
         net.after_forward(lambda index: self._stop(self.forward, index))
         net.before_backward(self._start)
-        net.after_backward(lambda index: self._stop(self.backward, index))
+        net.after_backward(self._stop_backward)
 
     def measure(self, passes: int) -> None:
         """Run forward and backward, once for nothing and then `passes` times."""
@@ -101,6 +101,11 @@ class LayerTimes:
 
     def _stop(self, sums: np.ndarray, index: int) -> None:
         sums[index] += time.perf_counter() - self._started
+
+    def _stop_backward(self, index: int) -> None:
+        # The net passes over the others: there is only this call to measure.
+        if self.net._layer_need_backward[index]:
+            self._stop(self.backward, index)
 
 
 def _peak() -> str:

@@ -99,11 +99,11 @@ def main(argv: Sequence[str]) -> int:
     from caffe_spn.net import TEST, Net
     from caffe_spn.tools.refine_files import find_jobs
     from caffe_spn.tools.refine_job import Scores, run
+    from caffe_spn.tools.weights import load_all
 
     jobs = find_jobs(options.pairs, options.truth, options.output)
-    net = Net(
-        options.model, TEST, weights=options.weights, allow_python=not options.no_python_layers
-    )
+    net = Net(options.model, TEST, allow_python=not options.no_python_layers)
+    load_all(net, [options.weights])
     os.makedirs(options.output, exist_ok=True)
     scores = Scores()
     failed = 0

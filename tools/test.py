@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     arguments.choose_device(options.gpu)
     from caffe_spn.net import TEST, Net
+    from caffe_spn.tools.weights import load_all
     from caffe_spn.training_log import info, init_log
 
     init_log()
@@ -52,9 +53,7 @@ def main(argv: Sequence[str]) -> int:
         allow_python=not options.no_python_layers,
     )
     try:
-        for names in options.weights:
-            for name in names:
-                net.copy_trained_from(name)
+        load_all(net, [name for names in options.weights for name in names])
         info(f"Running for {options.iterations} iterations.", "caffe.cpp:281")
         _score(net, options.iterations)
     finally:

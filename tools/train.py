@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from caffe_spn.errors import CaffeSpnError, WeightsError
+from caffe_spn.errors import CaffeSpnError
 from caffe_spn.signals import EFFECTS
 from caffe_spn.tools import arguments
 from caffe_spn.training_log import info
@@ -96,6 +96,7 @@ def main(argv: Sequence[str]) -> int:
 def _train(options, weights: list[str], output) -> int:
     from caffe_spn.solver import get_solver
     from caffe_spn.solver_definition import SolverDefinition
+    from caffe_spn.tools.weights import load
 
     definition = SolverDefinition(options.solver)
     param = definition.param
@@ -108,14 +109,17 @@ def _train(options, weights: list[str], output) -> int:
     if options.resume:
         state = newest_snapshot(param.snapshot_prefix)
     if weights and not state:
-        _check_files(weights)
-        # As newer versions of Caffe do: weights named here stand in for the solver's own.
+        # As in newer versions of Caffe, weights named here stand in for the solver's own.
         del param.weights[:]
-        param.weights.extend(weights)
     solver = get_solver(
         definition, create_snapshot_dir=True, allow_python=not options.no_python_layers
     )
     try:
+        if weights and not state:
+            info(f"Finetuning from {', '.join(weights)}", "caffe.cpp:88")
+            without = load(solver.net, weights)
+            if without:
+                output.say(f"trained from scratch: {', '.join(without)}")
         output.follow(solver)
         solver.handle_signals(options.sigint_effect, options.sighup_effect)
         if state:
@@ -141,12 +145,6 @@ def newest_snapshot(prefix: str) -> str | None:
             # Of two forms of one iteration, the one that was written last.
             found[path] = (int(match[1]), os.path.getmtime(path))
     return max(found, key=found.get) if found else None
-
-
-def _check_files(paths: Sequence[str]) -> None:
-    for path in paths:
-        if not os.path.isfile(path):
-            raise WeightsError("there are no such weights", where=path)
 
 
 if __name__ == "__main__":

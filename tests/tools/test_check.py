@@ -113,6 +113,13 @@ def test_weights_that_do_not_fit(check):
     assert code == 1
     assert "problem: good.caffemodel" in out
     assert "'conv'" in out
+    # What no file has is worth a word.
+    (check.folder / "more.prototxt").write_text(
+        text + 'layer { name: "more" type: "Scale" bottom: "data" top: "more" }'
+    )
+    code, out_more = check("more.prototxt", "--weights", "good.caffemodel")
+    assert code == 0
+    assert "warning: no weights for more in good.caffemodel" in out_more
     # The same misfit in both phases is one problem.
     assert out.endswith("other.prototxt: 1 problem\n")
 
