@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from caffe_spn.errors import CaffeSpnError, WeightsError
 from caffe_spn.graph.upgrade import upgrade
@@ -51,12 +52,10 @@ def read_caffemodel(source: str | os.PathLike | caffe_pb2.NetParameter) -> Weigh
     try:
         skeleton, numbers = wire.extract(data, wire.NET)
         net_param = caffe_pb2.NetParameter.FromString(skeleton)
-    except (wire.WireError, binary.DecodeError) as error:
-        finding = "they are no NetParameter"
-        if isinstance(error, wire.WireError):
-            finding += f": {error}"
-        raise binary.not_a_message(data, name, finding) from None
-    return _by_layer(net_param, lambda b: numbers_to_array(b, numbers[wire.index_of(b)]), name)
+        return _by_layer(net_param, lambda b: numbers_to_array(b, numbers[wire.index_of(b)]), name)
+    except (wire.WireError, DecodeError, UnicodeDecodeError) as error:
+        why = "" if isinstance(error, DecodeError) else f": {error}"
+        raise binary.not_a_message(data, name, f"they are no NetParameter{why}") from None
 
 
 def write_caffemodel(path: str | os.PathLike, net_param: caffe_pb2.NetParameter) -> None:
@@ -123,9 +122,11 @@ def _by_layer(net_param: caffe_pb2.NetParameter, to_array, where: str | None) ->
     weights: Weights = {}
     try:
         for layer in upgrade(net_param)[0].layer:
+            # The library gives out bytes for a name that is not UTF-8.
+            name = layer.name if isinstance(layer.name, str) else layer.name.decode("utf-8")
             # A name that comes twice counts where, and as, it comes last.
-            weights.pop(layer.name, None)
-            weights[layer.name] = [to_array(blob) for blob in layer.blobs]
+            weights.pop(name, None)
+            weights[name] = [to_array(blob) for blob in layer.blobs]
     except CaffeSpnError as error:
         raise WeightsError(error.message, where or error.where, error.help) from error
     return weights

@@ -127,6 +127,13 @@ def test_cut_off_anywhere(size, tmp_path):
         assert f"the file has {size} bytes" in error.message
 
 
+def test_layer_name_that_is_no_text(tmp_path):
+    path = tmp_path / "n.caffemodel"
+    path.write_bytes(b"\xa2\x06\x03\x0a\x01\xff")
+    with pytest.raises(WeightsError, match="no NetParameter: 'utf-8' codec"):
+        weights_io.read_caffemodel(path)
+
+
 # apply
 
 

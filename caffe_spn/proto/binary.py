@@ -37,8 +37,10 @@ def read(path: str | os.PathLike, message_class: type[AnyMessage]) -> AnyMessage
 def parse(data: bytes, message_class: type[AnyMessage], name: str = "<bytes>") -> AnyMessage:
     """Make a message of bytes; `name` is what errors call them. No bytes are an empty message."""
     try:
-        return message_class.FromString(data)
-    except DecodeError:
+        message = message_class.FromString(data)
+        _check_texts(message)
+        return message
+    except (DecodeError, UnicodeDecodeError):
         kind = message_class.DESCRIPTOR.name
         raise not_a_message(data, name, f"they are no {kind}") from None
 
@@ -105,6 +107,13 @@ def _pieces(message: Message) -> Iterator[bytes]:
         else:
             setattr(part, field.name, value)
         yield part.SerializeToString()
+
+
+def _check_texts(message: Message) -> None:
+    # The library gives out bytes for a text that is not UTF-8; who gets it expects a str.
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING and isinstance(value, bytes):
+            value.decode("utf-8")
 
 
 def _is_message_list(field) -> bool:

@@ -51,6 +51,7 @@ def test_an_empty_file_is_an_empty_message(tmp_path):
         (b"<!DOCTYPE html><html>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
         (b'name: "n"\nlayer { }\n', "this is text"),
+        (b"\x12\x01\xff", "damaged"),
         (solver_state().SerializeToString()[:-3], "not copied to its end"),
     ],
 )
