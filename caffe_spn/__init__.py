@@ -34,7 +34,14 @@ _LAZY = {
     "check_gradients": ("caffe_spn.gradient_check", "check_gradients"),
     "Solver": ("caffe_spn.solver", "Solver"),
     "SGDSolver": ("caffe_spn.solver", "SGDSolver"),
+    "NesterovSolver": ("caffe_spn.solver", "NesterovSolver"),
+    "AdaGradSolver": ("caffe_spn.solver", "AdaGradSolver"),
+    "RMSPropSolver": ("caffe_spn.solver", "RMSPropSolver"),
+    "AdaDeltaSolver": ("caffe_spn.solver", "AdaDeltaSolver"),
+    "AdamSolver": ("caffe_spn.solver", "AdamSolver"),
     "get_solver": ("caffe_spn.solver", "get_solver"),
+    "init_log": ("caffe_spn.training_log", "init_log"),
+    "log": ("caffe_spn.training_log", "log"),
 }
 
 

@@ -17,7 +17,7 @@ from caffe_spn.training import Solver
 from caffe_spn.training_log import info
 
 # Elements that are updated at a time: a block and its histories stay in the processor's cache.
-BLOCK = 1 << 15
+BLOCK = 1 << 16
 
 __all__ = [
     "AdaDeltaSolver",

@@ -59,7 +59,7 @@ class Solver:
         self._definition = source if given else SolverDefinition(source)
         self.param = self._definition.param
         self.check()
-        if self.param.snapshot or (create_snapshot_dir and self.param.snapshot_prefix):
+        if self.param.snapshot or (create_snapshot_dir and self.param.snapshot_after_train):
             snapshot.check_prefix(
                 self.param.snapshot_prefix, create_snapshot_dir, self._definition.path
             )
@@ -135,7 +135,7 @@ class Solver:
         if not self._resumed:
             self.average_loss = AverageLoss(self.param.average_loss)
         self._resumed = False
-        self._displayed_at = time.perf_counter()
+        self._displayed_at, self._displayed_iter = time.perf_counter(), self.iter
         while self.iter < stop_iter and not self._stop:
             self.net.clear_param_diffs()
             if self._due(self.param.test_interval) and (

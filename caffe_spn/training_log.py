@@ -62,6 +62,11 @@ def info(message: str, source: str) -> None:
     logger.info(message, extra={"source": source})
 
 
+def log(message: str) -> None:
+    """Log one line of a script's own, as `caffe.log` does."""
+    info(message, "_caffe.cpp:62")
+
+
 @dataclass
 class Output:
     """One number that a net puts out: name, value, and its weight in the loss (or 0)."""

@@ -169,7 +169,8 @@ def test_share_weights_shares_memory(tmp_path):
 def test_constructing_a_type_directly(tmp_path):
     make_solver(tmp_path)
     assert type(SGDSolver(str(tmp_path / "solver.prototxt"))) is SGDSolver
-    assert caffe.SGDSolver is SGDSolver
+    for name, solver_class in SOLVERS.items():
+        assert getattr(caffe, f"{name}Solver") is solver_class
 
 
 # Displays, tests, losses

@@ -110,6 +110,12 @@ def test_snapshot_folder_is_refused_or_made(tmp_path):
     assert os.listdir(tmp_path / "new" / "deep") == []
 
 
+def test_no_folder_is_made_where_no_snapshot_is_taken(tmp_path):
+    text = f'snapshot_after_train: false snapshot_prefix: "{tmp_path}/new/s"'
+    make_solver(tmp_path, text, create_snapshot_dir=True).solve()
+    assert not (tmp_path / "new").exists()
+
+
 def test_snapshot_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     text = f'snapshot: 2 snapshot_prefix: "{tmp_path}/file/s"'

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+import caffe_spn as caffe
 from caffe_spn import training_log
 from caffe_spn.average_loss import AverageLoss
 from caffe_spn.solver import get_solver
@@ -78,7 +79,7 @@ def test_quiet_without_init_log(tmp_path, capfd):
 def test_init_log_twice_shows_lines_once(log):
     again = training_log.init_log(stream=log)
     try:
-        training_log.info("once", "here.cpp:1")
+        caffe.log("once")
         logging.getLogger("caffe_spn").warning("careful")
     finally:
         training_log.logger.removeHandler(again)
