@@ -98,7 +98,8 @@ def upgrade_v0(net: caffe_pb2.NetParameter) -> tuple[caffe_pb2.NetParameter, boo
     Returns
     -------
     (NetParameter, bool)
-        A new message; False if a layer had an option that does not belong to its type.
+        A new message; False if a layer had an option that does not belong to its type, or
+        was a V1 layer.
 
     Raises
     ------
@@ -159,7 +160,8 @@ def _check_padding(
 def _upgrade_layer(old: caffe_pb2.V1LayerParameter, new: caffe_pb2.V1LayerParameter) -> bool:
     new.bottom.extend(old.bottom)
     new.top.extend(old.top)
-    complete = True
+    # A V1 layer among V0 layers keeps no more than that, in Caffe too.
+    complete = old.HasField("layer")
     for field, value in old.layer.ListFields():
         if field.name == "name":
             new.name = value

@@ -115,3 +115,10 @@ def test_errors(source, error):
 def test_only_three_batch_norm_params_are_changed():
     two = 'layer { type: "BatchNorm" param { lr_mult: 1 } param { lr_mult: 1 } }'
     assert upgrade(net(two))[0] == net(two)
+
+
+def test_v1_layer_among_v0_layers_is_reported():
+    source = 'layers { layer { type: "tanh" } top: "x" } layers { type: RELU bottom: "x" }'
+    new, complete = upgrade(net(source))
+    assert new == net('layer { type: "TanH" top: "x" } layer { bottom: "x" }')
+    assert not complete
