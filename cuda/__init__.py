@@ -1,1 +1,1 @@
-"""CUDA C sources and the launcher that compiles and calls them."""
+"""The GPU path: CUDA C sources and their launcher. This version has none yet; see device.py."""
