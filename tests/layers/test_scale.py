@@ -95,6 +95,15 @@ def test_parameter_gradients_accumulate_and_bottom_gradients_do_not():
     assert run.backward([[3.0]])[1] == 6
 
 
+@pytest.mark.parametrize("make", [scale, bias])
+def test_only_wanted_gradients_are_written(make):
+    run = Run(make(), [[2.0]], [5.0])
+    for wanted in (0, 1):
+        run.bottom[0].diff[...] = run.bottom[1].diff[...] = 9
+        diffs = run.backward([[3.0]], propagate=[i == wanted for i in (0, 1)])
+        assert diffs[wanted] != 9 and diffs[1 - wanted] == 9
+
+
 def test_parameters_start_as_identity_or_as_the_filler_says():
     run = Run(scale("bias_term: true"), normal(2, 3))
     assert [b.data.tolist() for b in run.layer.blobs] == [[1, 1, 1], [0, 0, 0]]
