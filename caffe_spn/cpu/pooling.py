@@ -118,7 +118,10 @@ def max_backward(y_diff, mask, x_diff) -> None:
 
 
 def average_forward(x, y, window: Window) -> None:
-    """y = the sum of each window's pixels, divided by its size with padding."""
+    """y = the sum of each window's pixels, divided by its size with padding.
+
+    A window without pixels gives NaN (0 / 0), as in Caffe.
+    """
     height, width = x.shape[1:]
     counts = window.counts(height, width, y.shape[1:], y.dtype)
     if y.shape[1:] == (1, 1) and window.covers(height, width) and x.size:
@@ -133,7 +136,8 @@ def average_forward(x, y, window: Window) -> None:
     y.fill(0)
     for (rows, columns), (pixel_rows, pixel_columns) in window.offsets(height, width, y.shape[1:]):
         y[:, rows, columns] += x[:, pixel_rows, pixel_columns]
-    y /= np.outer(*counts)
+    with np.errstate(invalid="ignore"):
+        y /= np.outer(*counts)
 
 
 def average_backward(y_diff, x_diff, window: Window) -> None:
@@ -149,7 +153,8 @@ def average_backward(y_diff, x_diff, window: Window) -> None:
             pooling_compiled.average_backward(y_diff, x_diff, *counts, tuple(window), workspace)
         return
     x_diff.fill(0)
-    share = y_diff / np.outer(*counts)
+    with np.errstate(divide="ignore"):
+        share = y_diff / np.outer(*counts)
     for (rows, columns), (pixel_rows, pixel_columns) in window.offsets(
         height, width, y_diff.shape[1:]
     ):
