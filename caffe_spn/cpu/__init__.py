@@ -1,0 +1,55 @@
+"""CPU kernels: plain functions on arrays that know nothing of blobs, layers or nets.
+
+The float32 paths are compiled with Numba; each has a plain NumPy twin for other types and for
+an installation without Numba. Nothing here is imported before a layer first computes, because
+Numba takes most of a second to import.
+
+Threads: Numba runs parallel loops on threads of its own. Its portable threading layer
+("workqueue") ends the process when two Python threads enter a parallel loop at the same time,
+so every call of a parallel kernel is made under `parallel_section`. Loops inside such a kernel
+must not call a library that starts threads itself (a BLAS, OpenMP): the two pools would fight
+over the cores. Threads that prepare data in the background must not call kernels at all.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    # A child made by fork() would wait forever for a thread that it does not have.
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+@contextmanager
+def parallel_section() -> Iterator[None]:
+    """Hold the process-wide lock under which parallel kernels run."""
+    with _lock:
+        yield
+
+
+@functools.cache
+def compiled() -> bool:
+    """Whether Numba is installed, so that the compiled kernels can be used."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def thread_count() -> int:
+    """How many threads a parallel kernel uses (NUMBA_NUM_THREADS, or one for each core)."""
+    if not compiled():
+        return 1
+    import numba
+
+    return numba.get_num_threads()
