@@ -22,7 +22,8 @@ class DebugInfo:
     Attributes
     ----------
     enabled : bool
-        False after construction; the solver sets it for the iterations that are displayed.
+        False after construction; the solver sets it for the training iterations that are displayed,
+        and for all tests.
     """
 
     def __init__(self, net):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 
 import numpy as np
 
@@ -19,9 +18,10 @@ from caffe_spn.non_finite import check_loss
 from caffe_spn.solver_definition import SolverDefinition
 from caffe_spn.solver_nets import build_nets
 from caffe_spn.vectors import NetVec
+from caffe_spn.watched import Watched
 
 
-class Solver:
+class Solver(Watched):
     """Trains a net; the base of the solver types, which say what an update is.
 
     Parameters
@@ -55,6 +55,7 @@ class Solver:
     """
 
     def __init__(self, source, create_snapshot_dir: bool = False, allow_python: bool = True):
+        super().__init__()
         given = isinstance(source, SolverDefinition)
         self._definition = source if given else SolverDefinition(source)
         self.param = self._definition.param
@@ -69,8 +70,6 @@ class Solver:
         self.average_loss = AverageLoss(self.param.average_loss)
         self._resumed = False
         self._stop = False
-        self._callbacks: list[tuple[Callable, Callable]] = []
-        self._listeners: list = []
         self._signals: signals.SignalHandler | None = None
         self._displayed_iter = 0
         self._displayed_at = time.perf_counter()
@@ -78,8 +77,10 @@ class Solver:
             random.set_random_seed(self.param.random_seed)
         self.net, *test_nets = build_nets(self._definition, allow_python)
         self.test_nets = NetVec(test_nets)
-        nets = (self.net, *test_nets) if self.param.debug_info else ()
-        self._debug = [DebugInfo(net) for net in nets]
+        self._debug = DebugInfo(self.net) if self.param.debug_info else None
+        for net in test_nets if self.param.debug_info else ():
+            # Tests are few: they show all of their passes, as in Caffe.
+            DebugInfo(net).enabled = True
 
     def check(self) -> None:
         """Refuse a definition that makes no sense, before any work is done."""
@@ -146,11 +147,10 @@ class Solver:
                 self._iterate()
 
     def _iterate(self) -> None:
-        for on_start, _ in self._callbacks:
-            on_start()
+        self._starting()
         display = self._due(self.param.display)
-        for debug in self._debug:
-            debug.enabled = display
+        if self._debug is not None:
+            self._debug.enabled = display
         loss = 0.0
         for _ in range(self.param.iter_size):
             loss += self._forward()
@@ -159,8 +159,7 @@ class Solver:
         self.average_loss.add(loss)
         if display:
             self._display(loss)
-        for _, on_gradient in self._callbacks:
-            on_gradient()
+        self._gradients_ready()
         self.apply_update()
         self.iter += 1
         self._notify("on_iteration", self.iter, loss)
@@ -244,24 +243,7 @@ class Solver:
         resume.restore(self, state)
         self._resumed = True
 
-    # Whoever watches
-
-    def add_callback(self, on_start, on_gradient=None) -> None:
-        """Call ``on_start()`` before each iteration and ``on_gradient()`` before its update.
-
-        One object with the methods ``on_start`` and ``on_gradients_ready`` works too.
-        """
-        if on_gradient is None:
-            on_start, on_gradient = on_start.on_start, on_start.on_gradients_ready
-        self._callbacks.append((on_start, on_gradient))
-
-    def add_listener(self, listener) -> None:
-        """Tell `listener` what happens, through those of these methods that it has.
-
-        ``on_iteration(iter, loss)`` after each update; ``on_display(event)``,
-        ``on_test(event)`` and ``on_snapshot(event)`` with the events of `training_log`.
-        """
-        self._listeners.append(listener)
+    # Signals and the end
 
     def handle_signals(self, sigint: str = signals.STOP, sighup: str = signals.SNAPSHOT) -> None:
         """Let SIGINT and SIGHUP stop `solve`, or make it take a snapshot, between iterations.
@@ -303,9 +285,3 @@ class Solver:
         event.log(self.param.display)
         self._displayed_at, self._displayed_iter = now, self.iter
         self._notify("on_display", event)
-
-    def _notify(self, event: str, *arguments) -> None:
-        for listener in self._listeners:
-            method = getattr(listener, event, None)
-            if method is not None:
-                method(*arguments)
