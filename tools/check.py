@@ -65,7 +65,7 @@ def _report(path: str, results, options) -> int:
         if checked.net is not None and not options.quiet:
             from caffe_spn.tools.check_table import table
 
-            print(f"{path}: {title}\n{table(checked.net)}")
+            print(f"{path}: {title}\n{table(checked.net, checked.stand_ins)}")
             checked.net.close()
         if checked.unreached:
             names = ", ".join(checked.unreached)

@@ -29,12 +29,15 @@ class Checked:
         Problems make it unusable; a warning is data that are not here.
     unreached : list of str
         Layers that could not be looked at, since they follow from a faulty one.
+    stand_ins : dict of str to str
+        Data layers, by name, that an Input layer stands for in `net`, and their types.
     """
 
     net: Net | None = None
     problems: list[CaffeSpnError] = field(default_factory=list)
     warnings: list[CaffeSpnError] = field(default_factory=list)
     unreached: list[str] = field(default_factory=list)
+    stand_ins: dict[str, str] = field(default_factory=dict)
 
 
 def check_net(
@@ -65,6 +68,7 @@ def check_net(
         net.close()
         for layer, files in missing:
             checked.warnings.append(_missing_warning(layer, files, file))
+            checked.stand_ins[layer.name] = layer.type
             layer.CopyFrom(as_input(layer, stated_shapes(layer)))
         net, problems = _build(sound, file, allow_python)
     checked.net = net

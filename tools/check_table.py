@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from caffe_spn.memory import human, memory_need
 from caffe_spn.net import TRAIN, Net
 
 
-def table(net: Net) -> str:
-    """One line a layer, then the sums. Split layers, which the net inserts, are left out."""
+def table(net: Net, stand_ins: Mapping[str, str] | None = None) -> str:
+    """One line a layer, then the sums; Split layers, which the net inserts, are left out.
+
+    Parameters
+    ----------
+    net : Net
+    stand_ins : mapping of str to str, optional
+        Layer types to show for layers of these names, in place of the net's.
+    """
+    types = dict(zip(net._layer_names, (layer.type for layer in net.layers), strict=True))
+    types.update(stand_ins or {})
     rows = [("layer", "type", "top shapes", "parameters", "data")]
     for index, layer in enumerate(net.layers):
         if layer.type != "Split":
-            rows.append(_row(net, index))
+            rows.append(_row(net, index, types))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = [_line(row, widths) for row in rows]
     lines.insert(1, "  " + "-" * (len(lines[0]) - 2))
     return "\n".join([*lines, "", *_sums(net)])
 
 
-def _row(net: Net, index: int) -> tuple[str, ...]:
+def _row(net: Net, index: int, types: Mapping[str, str]) -> tuple[str, ...]:
     layer, tops = net.layers[index], net._tops[index]
     bottom_ids = net._layer_bottom_ids[index]
     in_place = [i for i in net._layer_top_ids[index] if i in bottom_ids]
@@ -31,7 +42,7 @@ def _row(net: Net, index: int) -> tuple[str, ...]:
     params = sum(blob.count for blob in layer.blobs)
     return (
         net._layer_names[index],
-        layer.type,
+        types[net._layer_names[index]],
         shapes,
         f"{params:,}" if params else "",
         "in place" if in_place and not own else human(own),

@@ -138,7 +138,7 @@ def test_data_that_are_not_here_are_warned_of(check):
     (check.folder / "net.prototxt").write_text(PATCHES % "")
     code, out = check("net.prototxt")
     assert code == 0
-    assert "2x3x64x64, 2x11x64x64, 2x1x64x64" in out
+    assert "data   SegmentationPatch  2x3x64x64, 2x11x64x64, 2x1x64x64" in out
     assert "warning: net.prototxt:2: layer 'data' (SegmentationPatch)" in out
     assert "its data are not here (helen)" in out
     assert out.endswith("net.prototxt: no problem, 1 warning\n")
