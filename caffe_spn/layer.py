@@ -87,9 +87,18 @@ class Layer:
         self.layer_param = caffe_pb2.LayerParameter() if layer_param is None else layer_param
         self.phase = self.layer_param.phase if phase is None else phase
         self.dtype = np.dtype(dtype)
-        self.blobs = BlobVec()
+        self.blobs = BlobVec(self._blob_of(proto) for proto in self.layer_param.blobs)
         self.param_propagate_down: list[bool] = []
         self._workspaces: dict[str, np.ndarray] = {}
+
+    def _blob_of(self, proto) -> Blob:
+        """A parameter that the definition itself carries, as a .caffemodel does."""
+        from caffe_spn.proto.blobs import blob_proto_to_array
+
+        array = blob_proto_to_array(proto)
+        blob = Blob(array.shape, self.dtype)
+        blob.data[...] = array
+        return blob
 
     @property
     def param_str(self) -> str:

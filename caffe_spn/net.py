@@ -6,6 +6,7 @@ Source: `Net` of BVLC Caffe; the methods that pycaffe adds are in `caffe_spn.pyc
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,7 +94,13 @@ class Net(PycaffeNet):
 
     @staticmethod
     def _state_definition(network, phase: int, level: int, stages):
-        param, _ = upgrade(network)
+        param, complete = upgrade(network)
+        if not complete:
+            warnings.warn(
+                "the definition has fields of an older generation that mean nothing any more;"
+                " they were dropped (caffe_spn.graph.upgrade)",
+                stacklevel=4,
+            )
         param.state.phase = phase
         param.state.level = level
         param.state.stage.extend(stages or ())

@@ -184,9 +184,7 @@ class PycaffeNet:
         all_diffs = {name: [] for name in set(self.inputs + diffs)}
         forward_batches = self._batch({k: v for k, v in inputs.items() if k in self.inputs})
         backward_batches = self._batch({k: v for k, v in inputs.items() if k in self.outputs})
-        for forward_in, backward_in in zip_longest(
-            forward_batches, backward_batches, fillvalue={}
-        ):
+        for forward_in, backward_in in zip_longest(forward_batches, backward_batches, fillvalue={}):
             for name, value in self.forward(blobs=blobs, **forward_in).items():
                 all_outs[name].extend(value.copy())
             for name, value in self.backward(diffs=diffs, **backward_in).items():
@@ -228,7 +226,9 @@ class PycaffeNet:
 
     def _set_input_arrays(self, data, labels):
         if not self.layers or not hasattr(self.layers[0], "set_input_arrays"):
-            raise RuntimeError("set_input_arrays may only be called if the first layer is MemoryData")
+            raise RuntimeError(
+                "set_input_arrays may only be called if the first layer is MemoryData"
+            )
         self.layers[0].set_input_arrays(data, labels)
 
     def copy_from(self, weights) -> None:

@@ -44,7 +44,11 @@ def test_recorded_python_layers(case, tmp_path):
 
 @pytest.mark.parametrize(
     "case",
-    [c for c in golden.cases("phase") if not any(f.endswith(".solver.prototxt") for f in c["files"])],
+    [
+        c
+        for c in golden.cases("phase")
+        if not any(f.endswith(".solver.prototxt") for f in c["files"])
+    ],
     ids=golden.case_id,
 )
 def test_recorded_phases(case, tmp_path):
@@ -60,7 +64,9 @@ def test_recorded_phases(case, tmp_path):
             net = caffe.Net(*arguments, stages=stages)
             got = [[n, layer.type] for n, layer in zip(net._layer_names, net.layers, strict=True)]
             names = state["layers"]
-            assert (got if names and isinstance(names[0], list) else list(net._layer_names)) == names
+            assert (
+                got if names and isinstance(names[0], list) else list(net._layer_names)
+            ) == names
             assert list(net.outputs) == state["outputs"]
 
 
@@ -145,6 +151,12 @@ def test_weights_survive_saving(simple, tmp_path, suffix):
         np.testing.assert_array_equal(mine.data, theirs.data)
 
 
+def test_a_definition_may_carry_its_parameters(simple):
+    other = caffe.Net(simple.to_proto(), caffe.TEST)
+    for mine, theirs in zip(simple.params["fc"], other.params["fc"], strict=True):
+        np.testing.assert_array_equal(mine.data, theirs.data)
+
+
 def test_all_misfitting_weights_are_listed(simple, tmp_path):
     path = str(tmp_path / "w.caffemodel")
     simple.save(path)
@@ -176,8 +188,10 @@ def test_an_error_names_file_line_and_layer(tmp_path):
 
 def test_off_by_one_after_ceil_mode_pooling_names_both_shapes(tmp_path):
     text = """
-layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 dim: 7 dim: 7 } } }
-layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { kernel_size: 2 stride: 2 } }
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 2 dim: 7 dim: 7 } } }
+layer { name: "p" type: "Pooling" bottom: "data" top: "p"
+  pooling_param { kernel_size: 2 stride: 2 } }
 layer { name: "f" type: "Pooling" bottom: "data" top: "f"
   pooling_param { kernel_size: 2 stride: 2 round_mode: FLOOR } }
 layer { name: "sum" type: "Eltwise" bottom: "p" bottom: "f" top: "sum" }
@@ -187,10 +201,13 @@ layer { name: "sum" type: "Eltwise" bottom: "p" bottom: "f" top: "sum" }
 
 
 def test_all_problems_can_be_collected(tmp_path):
-    text = SIMPLE.replace("num_output: 4", "num_output: 0") + """
+    text = (
+        SIMPLE.replace("num_output: 4", "num_output: 0")
+        + """
 layer { name: "odd" type: "RELU" bottom: "data" top: "odd" }
 layer { name: "late" type: "ReLU" bottom: "nowhere" top: "late" }
 """
+    )
     problems = []
     caffe.Net(write(tmp_path, text), caffe.TEST, problems=problems)
     assert any("num_output" in str(p) for p in problems)
@@ -206,11 +223,16 @@ def test_python_layers_can_be_refused(tmp_path):
 
 
 def test_loss_weights_and_backward_only_where_needed(tmp_path):
-    text = SIMPLE.replace("prob", "loss").replace('"Softmax" bottom: "fc"', (
-        '"SoftmaxWithLoss" bottom: "fc" bottom: "label"'))
-    text = text.replace('layer { name: "fc"', (
-        'layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 2 } } }\n'
-        'layer { name: "fc"'))
+    text = SIMPLE.replace("prob", "loss").replace(
+        '"Softmax" bottom: "fc"', ('"SoftmaxWithLoss" bottom: "fc" bottom: "label"')
+    )
+    text = text.replace(
+        'layer { name: "fc"',
+        (
+            'layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 2 } } }\n'
+            'layer { name: "fc"'
+        ),
+    )
     net = caffe.Net(write(tmp_path, text), caffe.TRAIN)
     assert net.blob_loss_weights["loss"] == 1
     net.blobs["data"].data[...] = [[1, 2, 3], [-1, -2, -3]]

@@ -6,7 +6,6 @@ Everything it needs is in the wheels of caffe_spn and scikit-image; nothing is d
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +33,10 @@ def parser() -> argparse.ArgumentParser:
     parser = arguments.Parser("demo", DESCRIPTION, "caffe-spn demo --out demo_out")
     parser.add_argument("--out", default="demo_out", metavar="FOLDER", help="default: demo_out")
     parser.add_argument(
-        "--iterations", type=arguments.positive, default=ITERATIONS, help=f"training steps ({ITERATIONS})"
+        "--iterations",
+        type=arguments.positive,
+        default=ITERATIONS,
+        help=f"training steps ({ITERATIONS})",
     )
     parser.add_argument("--seed", type=int, default=SEED, help=f"of all random numbers ({SEED})")
     return parser
@@ -114,7 +116,7 @@ def _refine(out: Path, source: Path, weights: Path, seed: int) -> None:
     print(
         "   The same from the command line:\n"
         f"   caffe-spn refine --model {out}/net/deploy.prototxt --weights {weights}"
-        f" {out}/data/JPEGImages/{first}.png {out}/coarse/{first}.npz -o {os.path.join(out, 'refined')}"
+        f" {out}/data/JPEGImages/{first}.png {out}/coarse/{first}.npz -o {out}/refined"
     )
 
 
