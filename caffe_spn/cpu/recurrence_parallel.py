@@ -20,7 +20,7 @@ CHUNK = 4096
 @jit(inline="always")
 def gate_planes(guidance, direction, three_way, n, c, shape):
     """The planes of a direction's three gates (one-way: its one gate, three times)."""
-    N, C, H, W = shape
+    _, C, H, W = shape
     if three_way:
         g = float_view(guidance[n], (DIRECTIONS * 3, C, H, W))
         i = direction * 3
@@ -35,7 +35,7 @@ def planes_ahead(x, guidance, direction, three_way, n, c):
 
     After the last channel these are some other memory, which is only fetched, never used.
     """
-    N, C, H, W = x.shape
+    _, C, H, W = x.shape
     after = c + (direction + 1) // DIRECTIONS
     g1, g2, g3 = gate_planes(guidance, (direction + 1) % DIRECTIONS, three_way, n, after, x.shape)
     return float_view(x[n], (C, H, W))[after], g1, g2, g3
