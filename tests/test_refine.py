@@ -37,6 +37,16 @@ layer { name: "sum" type: "Eltwise" bottom: "up" bottom: "coarse" top: "sum"
 layer { name: "prob" type: "Softmax" bottom: "sum" top: "prob" }
 """
 )
+# Propagates over long distances: a pixel's influence falls to a hundredth after 20 pixels.
+SPN = (
+    INPUTS
+    + """
+layer { name: "guidance" type: "Convolution" bottom: "image" top: "guidance"
+  convolution_param { num_output: 24 kernel_size: 1 } }
+layer { name: "prob" type: "SpatialPropagation" bottom: "coarse" bottom: "guidance" top: "prob"
+  spatial_propagation_param { normalization: CLIP } }
+"""
+)
 COPY = INPUTS + 'layer { name: "prob" type: "Power" bottom: "coarse" top: "prob" }'
 
 
@@ -140,6 +150,20 @@ def test_tiled_is_the_whole_where_the_net_sees_less_than_the_overlap():
     tiled = refine(net, image, coarse, tile=96, overlap=72)
     np.testing.assert_allclose(tiled, whole, atol=1e-5)
     assert tiled.sum(axis=0) == pytest.approx(1, abs=1e-5)
+
+
+def test_no_seams_where_propagation_reaches_beyond_the_tile():
+    image, coarse = picture(200, 260)
+    net = build(SPN)
+    net.params["guidance"][0].data[...] = 0
+    # Channels go by direction, gate, map; the second gate is that of the pixel straight behind.
+    net.params["guidance"][1].data.reshape(4, 3, 2)[:, 1] = 0.8
+    whole = refine(net, image, coarse)
+    assert np.abs(whole - coarse).max() > 0.2
+    difference = refine(net, image, coarse, tile=128, overlap=64) - whole
+    assert 0 < np.abs(difference).max() < 1e-3
+    for axis in (1, 2):
+        assert np.abs(np.diff(difference, axis=axis)).max() < 1e-3
 
 
 def test_constant_map_stays_constant_over_tiles():
