@@ -36,6 +36,9 @@ def check_file(path: str, options) -> Iterator[tuple[str, Checked]]:
         else:
             yield from _check_network(path, options)
     except CaffeSpnError as error:
+        where = error.where or ""
+        if path not in where:
+            error = type(error)(error.message, f"{path}: {where}".strip(": "), error.help)
         yield "", Checked(problems=[error])
 
 
@@ -96,8 +99,13 @@ def _phases(definition, options) -> list[str]:
     found = []
     for name, phase in PHASES.items():
         _set_state(definition, phase, options)
+        try:
+            layers = filter_net(definition).layer
+        except CaffeSpnError:
+            # Building it says why.
+            return [name]
         # Without data the other phase was never meant.
-        if any(not layer.bottom for layer in filter_net(definition).layer):
+        if any(not layer.bottom for layer in layers):
             found.append(name)
     return found or ["TEST"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from caffe_spn.errors import CaffeSpnError, DataError, WeightsError
+from caffe_spn.errors import CaffeSpnError, DataError, PrototxtError, WeightsError
 from caffe_spn.graph.filter import filter_net
 from caffe_spn.graph.splits import unknown_bottom
 from caffe_spn.net import Net
@@ -59,8 +59,17 @@ def check_net(
     try:
         filtered = filter_net(param)
     except CaffeSpnError as error:
-        checked.problems.append(_placed(error, file, None))
+        contradictory = next((x for x in param.layer if x.include and x.exclude), None)
+        checked.problems.append(_placed(error, file, contradictory))
         return checked
+    if not filtered.layer:
+        checked.problems.append(
+            PrototxtError(
+                "has no layers" + (" in this phase, level and stage" if param.layer else ""),
+                where=file,
+                help="look at the include and exclude rules" if param.layer else None,
+            )
+        )
     sound = _without_unknown_bottoms(filtered, file, checked.problems)
     net, problems = _build(sound, file, allow_python)
     missing = _missing_data(sound, problems)

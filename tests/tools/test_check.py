@@ -83,13 +83,24 @@ def test_missing_file(check):
     assert "none.prototxt" in out
 
 
+def test_nothing_to_build(check):
+    (check.folder / "net.prototxt").write_text("name: 'nothing'")
+    assert "problem: net.prototxt\n  has no layers\n" in check("net.prototxt")[1]
+    write_tiny(check.folder, net="layer { name: 'a' type: 'Input' exclude { stage: 'x' } }")
+    assert check("net.prototxt", "--stage", "y")[0] == 1
+    assert (
+        "has no layers in this phase, level and stage" in check("net.prototxt", "--stage", "x")[1]
+    )
+
+
 def test_include_and_exclude(check):
     (check.folder / "net.prototxt").write_text(
         "layer { name: 'a' type: 'Input' top: 'a' include { phase: TEST } exclude { stage: 'x' } }"
     )
-    code, out = check("net.prototxt", "--phase", "test")
-    assert code == 1
-    assert "problem: net.prototxt: layer 'a' (Input)\n  has include and exclude rules" in out
+    for arguments in ((), ("--phase", "test")):
+        code, out = check("net.prototxt", *arguments)
+        assert code == 1
+        assert "problem: net.prototxt:1: layer 'a' (Input)\n  has include and exclude rules" in out
 
 
 def test_level_and_stage_choose_layers(check):
