@@ -23,7 +23,8 @@ def parser() -> arguments.Parser:
 
         Snapshots go to the solver's snapshot_prefix, whose folder is made when it is missing.
         After a crash or a stop, '--resume auto' goes on from the newest one, and the result is
-        the same, bit for bit, as without the interruption.
+        the same, bit for bit, as without the interruption. Ctrl-C finishes the iteration, takes
+        a snapshot and stops; a hang-up (SIGHUP) takes a snapshot and goes on.
         """,
         """
         caffe-spn train --solver solver.prototxt --log run.log

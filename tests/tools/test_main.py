@@ -44,7 +44,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"caffe-spn {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [c for c in cli.COMMANDS if c not in ("demo", "new")])
+@pytest.mark.parametrize("command", cli.COMMANDS)
 def test_each_command_explains_itself(command, capsys):
     assert cli.main(["help", command]) == 0
     text = capsys.readouterr().out
