@@ -25,6 +25,7 @@ from caffe_spn.cpu.recurrence_rules import (
     ARGMAX,
     MAXIMUM,
     NONE,
+    SET,
     SUM_ABS,
     THREE_WAY,
     make_join,
@@ -89,6 +90,7 @@ def scan(
             rule,
             direction,
             h.reshape(planes),
+            SET,
             _no_argmax(),
             kept.reshape(-1, *kept.shape[3:]),
             _slots(x.shape),
@@ -128,9 +130,11 @@ def scan_backward(
             rule,
             direction,
             h_diff.reshape(planes),
+            SET,
             _no_argmax(),
             checkpoints.reshape(-1, *checkpoints.shape[3:]),
             *(a.reshape(planes) for a in (x_diff, d1, d2, d3)),
+            False,
             _slots(x.shape),
         )
 

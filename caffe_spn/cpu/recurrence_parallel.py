@@ -8,7 +8,7 @@ from numba import get_thread_id, prange
 
 from caffe_spn.cpu.jit import byte_view, float_view, jit
 from caffe_spn.cpu.recurrence_join import join
-from caffe_spn.cpu.recurrence_planes import scan_backward, scan_forward
+from caffe_spn.cpu.recurrence_planes import FLUSH, scan_backward, scan_forward
 from caffe_spn.cpu.recurrence_rows import ONE
 from caffe_spn.cpu.recurrence_rules import ARGMAX, SET
 from caffe_spn.cpu.recurrence_window import Window
@@ -82,7 +82,7 @@ def join_parts(parts, how, factor, out, argmax):
             part = float_view(parts[d, start : start + CHUNK], (1, window.width))
             joined = SET if d == 0 else how
             by = factor if d == count - 1 else ONE
-            join(joined, by, part, 0, target, window, winner, d)
+            join(joined, by, part, FLUSH, target, window, winner, d)
 
 
 @jit(parallel=True)
@@ -135,7 +135,7 @@ def propagate_backward(
 
 
 @jit(parallel=True)
-def scan_planes_forward(x, g1, g2, g3, rule, direction, h, argmax, checkpoints, slots):
+def scan_planes_forward(x, g1, g2, g3, rule, direction, h, how, argmax, checkpoints, slots):
     """One direction with gates from three blobs; arrays are (planes, H, W)."""
     planes, H, W = x.shape
     for p in prange(planes):
@@ -145,12 +145,12 @@ def scan_planes_forward(x, g1, g2, g3, rule, direction, h, argmax, checkpoints, 
         kept = float_view(checkpoints[p], checkpoints.shape[1:])
         own = float_view(slots[get_thread_id()], slots.shape[1:])
         unused = byte_view(argmax, (H, W))
-        scan_forward(plane, g, rule, direction, out, SET, ONE, unused, kept, (plane, *g), own)
+        scan_forward(plane, g, rule, direction, out, how, ONE, unused, kept, (plane, *g), own)
 
 
 @jit(parallel=True)
 def scan_planes_backward(
-    x, g1, g2, g3, rule, direction, h_diff, argmax, checkpoints, x_diff, d1, d2, d3, slots
+    x, g1, g2, g3, rule, direction, h_diff, how, argmax, checkpoints, x_diff, d1, d2, d3, add, slots
 ):
     """Derivatives of `scan_planes_forward`."""
     planes, H, W = x.shape
@@ -169,14 +169,14 @@ def scan_planes_backward(
             rule,
             direction,
             out_diff,
-            SET,
+            how,
             ONE,
             unused,
             kept,
             plane_diff,
-            False,
+            add,
             g_diff,
-            False,
+            add,
             (plane, *g),
             own,
         )

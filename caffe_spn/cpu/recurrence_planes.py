@@ -12,6 +12,8 @@ the step before it is in row t or, in reverse, in row t + 2. `rule` is a
 `caffe_spn.cpu.recurrence_rules.Rule`.
 """
 
+import numpy as np
+
 from caffe_spn.cpu import recurrence_rows as rows
 from caffe_spn.cpu.jit import float_view, jit
 from caffe_spn.cpu.recurrence_join import join, share
@@ -21,6 +23,10 @@ from caffe_spn.cpu.recurrence_window import BLOCK, block_count, block_window, fe
 
 HIDDEN, CARRY, X, G1, G2, G3, OUT_DIFF, D1, D2, D3, X_DIFF, TURNED = range(12)
 SLOTS = 12
+
+# Where rows begin, with and without halos; NumPy integers for the reason in `recurrence_rules`.
+FLUSH, HALO = np.arange(2)
+FIRST = FLUSH
 
 
 @jit()
@@ -52,7 +58,7 @@ def load_diff(plane, window, vertical, how, factor, argmax, direction, slots):
     else:
         part = float_view(slots[TURNED], (window.height, window.width))
         share(how, factor, plane, window, argmax, direction, part)
-        columns_to_rows(part, 0, window.width, target)
+        columns_to_rows(part, FIRST, window.width, target)
 
 
 @jit()
@@ -64,8 +70,8 @@ def store(source, halo, plane, window, vertical, how, factor, argmax, direction,
         rows_to_columns(source, halo, plane, window.left, window.width)
     else:
         turned = float_view(slots[TURNED], (window.height, window.width))
-        rows_to_columns(source, halo, turned, 0, window.width)
-        join(how, factor, turned, 0, plane, window, argmax, direction)
+        rows_to_columns(source, halo, turned, FIRST, window.width)
+        join(how, factor, turned, FLUSH, plane, window, argmax, direction)
 
 
 @jit()
@@ -184,10 +190,10 @@ def scan_forward(x, g, rule, direction, out, how, factor, argmax, checkpoints, a
             soon = block_window(x.shape, direction, turn + 1)
             planes = (x, g[0], g[1], g[2])
         else:
-            soon = block_window(x.shape, (direction + 1) % 4, 0)
+            soon = block_window(x.shape, (direction + 1) % 4, FIRST)
             planes = ahead
         scan_block(x_block, g_block, rule, hidden, width, reverse, turn == 0, planes, soon)
-        store(hidden, 1, out, window, vertical, how, factor, argmax, direction, slots)
+        store(hidden, HALO, out, window, vertical, how, factor, argmax, direction, slots)
 
 
 @jit()
@@ -233,8 +239,12 @@ def scan_backward(
         scan_block(x_block, g_block, rule, hidden, width, reverse, turn == 0, planes, soon)
         load_diff(out_diff, window, vertical, how, factor, argmax, direction, slots)
         scan_block_backward(x_block, g_block, rule, width, reverse, turn == 0, slots)
-        store(slots[X_DIFF], 0, x_diff, window, vertical, join_x, one, argmax, 0, slots)
-        store(slots[D2], 0, g_diff[1], window, vertical, join_g, one, argmax, 0, slots)
+        store(slots[X_DIFF], FLUSH, x_diff, window, vertical, join_x, one, argmax, direction, slots)
+        store(slots[D2], FLUSH, g_diff[1], window, vertical, join_g, one, argmax, direction, slots)
         if rule.three_way:
-            store(slots[D1], 0, g_diff[0], window, vertical, join_g, one, argmax, 0, slots)
-            store(slots[D3], 0, g_diff[2], window, vertical, join_g, one, argmax, 0, slots)
+            store(
+                slots[D1], FLUSH, g_diff[0], window, vertical, join_g, one, argmax, direction, slots
+            )
+            store(
+                slots[D3], FLUSH, g_diff[2], window, vertical, join_g, one, argmax, direction, slots
+            )

@@ -11,7 +11,8 @@ SUM_ABS, CLIP, NONE = 0, 1, 2
 MAXIMUM, SUM, MEAN = 0, 1, 2
 
 # How a direction's result joins what the others left: `recurrence_join` says more.
-SET, ADD, MAX, ARGMAX = range(4)
+# NumPy's integers, because Numba compiles a kernel again for each Python constant it is given.
+SET, ADD, MAX, ARGMAX = np.arange(4)
 
 # Below this sum of absolute gates SUM_ABS divides by it instead, as the Divide layer does.
 SMALLEST_SUM = 1e-6
