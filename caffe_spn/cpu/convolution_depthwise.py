@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import get_num_threads, get_thread_id, prange
 
+from caffe_spn.cpu.channel_sums import row_sum
 from caffe_spn.cpu.jit import float_view, jit
 from caffe_spn.cpu.scratch import scratch, zeros
 
@@ -171,7 +172,7 @@ def _backward_weights(y_diff, x, w_diff, steps, workspace):
                             total[q] += line[q] * shifted[q]
         for i in range(kernel_h):
             for j in range(kernel_w):
-                w_diff[k, 0, i, j] += sums[i * kernel_w + j].sum()
+                w_diff[k, 0, i, j] += np.float32(row_sum(sums[i * kernel_w + j]))
 
 
 def _workspace(x_shape, w_shape, y_shape, steps) -> np.ndarray:

@@ -95,8 +95,15 @@ def col2im(x, n, channels, rows, kernel, steps, out_width, columns):
 
 
 @jit()
+def copy_row(target, source):
+    for q in range(target.size):
+        target[q] = source[q]
+
+
+@jit()
 def _forward_tile(gemm, task, x, w, bias, y, steps, group, plan, columns, product):
     """One tile for one block of outputs of one group."""
+    x = float_view(x, x.shape)
     batch, channels, height, width = x.shape
     outputs, out_height, out_width = y.shape[1], y.shape[2], y.shape[3]
     kernel = (w.shape[2], w.shape[3])
@@ -121,18 +128,19 @@ def _forward_tile(gemm, task, x, w, bias, y, steps, group, plan, columns, produc
     stretch = (r1 - r0) * out_width
     count = (n1 - n0) * stretch
     one_image = n1 - n0 == 1
-    product = float_view(product, (k1 - k0, count))
+    start = r0 * out_width
+    maps = float_view(y, (batch, outputs, plane))
+    if one_image:
+        target, target_step = maps.ctypes.data + FLOAT * ((n0 * outputs + k0) * plane), plane
+        target += FLOAT * start
+    else:
+        target, target_step = product.ctypes.data, count
     # sgemm adds to what is there, so the bias is put there first.
     for k in range(k0, k1):
         if one_image:
-            y[n0, k, r0:r1] = bias[k]
+            maps[n0, k, start : start + stretch] = bias[k]
         else:
-            product[k - k0] = bias[k]
-    if one_image:
-        target, target_step = y.ctypes.data + FLOAT * ((n0 * outputs + k0) * plane), plane
-        target += FLOAT * r0 * out_width
-    else:
-        target, target_step = product.ctypes.data, count
+            product[(k - k0) * count : (k - k0 + 1) * count] = bias[k]
 
     for c0 in range(0, group_channels, plan_channels):
         c1 = min(group_channels, c0 + plan_channels)
@@ -155,10 +163,10 @@ def _forward_tile(gemm, task, x, w, bias, y, steps, group, plan, columns, produc
             weights, length, source, source_step, 1.0, target, target_step,
         )  # fmt: skip
     if not one_image:
-        parts = float_view(product, (k1 - k0, n1 - n0, r1 - r0, out_width))
+        parts = float_view(product, (k1 - k0, n1 - n0, stretch))
         for n in range(n0, n1):
             for k in range(k0, k1):
-                y[n, k, r0:r1] = parts[k - k0, n - n0]
+                copy_row(maps[n, k, start : start + stretch], parts[k - k0, n - n0])
 
 
 @jit(parallel=True)
@@ -166,7 +174,7 @@ def _forward(tasks, gemm, x, w, bias, y, steps, group, plan, columns, products):
     for task in prange(tasks):
         thread = get_thread_id()
         _forward_tile(
-            gemm, np.int64(task), float_view(x, x.shape), w, bias, float_view(y, y.shape),
+            gemm, np.int64(task), x, w, bias, y,
             steps, group, plan, columns[thread], products[thread],
         )  # fmt: skip
 
@@ -174,6 +182,7 @@ def _forward(tasks, gemm, x, w, bias, y, steps, group, plan, columns, products):
 @jit()
 def _scatter_block(gemm, task, y_diff, w, bias, x_diff, steps, group, plan, columns):
     """The gradient of one block of channels of one image."""
+    x_diff = float_view(x_diff, x_diff.shape)
     channels = x_diff.shape[1]
     outputs, out_height, out_width = y_diff.shape[1], y_diff.shape[2], y_diff.shape[3]
     kernel = (w.shape[2], w.shape[3])
@@ -210,7 +219,7 @@ def _backward_data(tasks, gemm, y_diff, w, bias, x_diff, steps, group, plan, col
     # Columns of neighbouring rows overlap in the map: rows are never shared out.
     for task in prange(tasks):
         _scatter_block(
-            gemm, np.int64(task), y_diff, w, bias, float_view(x_diff, x_diff.shape),
+            gemm, np.int64(task), y_diff, w, bias, x_diff,
             steps, group, plan, columns[get_thread_id()],
         )  # fmt: skip
 
@@ -218,6 +227,8 @@ def _backward_data(tasks, gemm, y_diff, w, bias, x_diff, steps, group, plan, col
 @jit()
 def _weights_block(gemm, task, y_diff, x, w_diff, parts, steps, group, plan, columns, gathered):
     """The gradient of one panel's weights, from one share of the tiles."""
+    x = float_view(x, x.shape)
+    diffs = float_view(y_diff, (y_diff.shape[0], y_diff.shape[1], y_diff.shape[2] * y_diff.shape[3]))
     batch, channels, height, width = x.shape
     outputs, out_height, out_width = y_diff.shape[1], y_diff.shape[2], y_diff.shape[3]
     kernel = (w_diff.shape[2], w_diff.shape[3])
@@ -260,10 +271,12 @@ def _weights_block(gemm, task, y_diff, x, w_diff, parts, steps, group, plan, col
             diff = (n0 * outputs + g * group_outputs) * plane + r0 * out_width
             diff, diff_step = y_diff.ctypes.data + FLOAT * diff, plane
         else:
-            together = float_view(gathered, (group_outputs, n1 - n0, r1 - r0, out_width))
+            together = float_view(gathered, (group_outputs, n1 - n0, stretch))
+            start = r0 * out_width
             for k in range(group_outputs):
                 for n in range(n0, n1):
-                    together[k, n - n0] = y_diff[n, g * group_outputs + k, r0:r1]
+                    row = diffs[n, g * group_outputs + k, start : start + stretch]
+                    copy_row(together[k, n - n0], row)
             diff, diff_step = together.ctypes.data, count
         sgemm(
             gemm, False, True, group_outputs, depth, count,
@@ -277,7 +290,7 @@ def _backward_weights(tasks, gemm, y_diff, x, w_diff, parts, steps, group, plan,
     for task in prange(tasks):
         thread = get_thread_id()
         _weights_block(
-            gemm, np.int64(task), float_view(y_diff, y_diff.shape), float_view(x, x.shape),
+            gemm, np.int64(task), y_diff, x,
             w_diff, parts, steps, group, plan, columns[thread], gathered[thread],
         )  # fmt: skip
     for k in prange(w_diff.shape[0]):

@@ -27,8 +27,9 @@ from caffe_spn.cpu.scratch import scratch, zeros
 
 HALF = np.float32(0.5)
 POINTS = 16
-# Tiles of one round: input and output points together should stay in the last-level cache.
-ROUND_BYTES = 8 << 20
+# Tiles of one round: enough to multiply by at full speed, and few enough to stay in the cache
+# between the transforms.
+ROUND_TILES = 256
 
 
 @jit(parallel=True)
@@ -199,12 +200,12 @@ def multiply(gemm, transposed, a, b, beta, c):
         )  # fmt: skip
 
 
-def _rounds(y_shape, channels: int):
+def _rounds(y_shape):
     """Tiles down and across a map, and the lines of each round as (from, to, tiles down)."""
-    batch, outputs, height, width = y_shape
+    batch, _, height, width = y_shape
     down, across = math.ceil(height / 2), math.ceil(width / 2)
     lines = batch * down
-    most = max(1, ROUND_BYTES // (4 * POINTS * (channels + outputs) * across))
+    most = max(1, round(ROUND_TILES / across))
     each = math.ceil(lines / math.ceil(lines / most))
     return across, [(s, min(lines, s + each), down) for s in range(0, lines, each)]
 
@@ -224,7 +225,7 @@ def _convolve(x, w, bias, y, pads, flipped: bool) -> None:
     """With `flipped`, w is (C, K, 3, 3) and turned by 180 degrees."""
     channels, outputs = x.shape[1], y.shape[1]
     bias = zeros(outputs) if bias is None else bias
-    across, rounds = _rounds(y.shape, channels)
+    across, rounds = _rounds(y.shape)
     weight_points = scratch("weight points", POINTS, outputs, channels)
     workspace = scratch("rows", get_num_threads(), 20 * (across + 1))
     with single_threaded():
@@ -241,7 +242,7 @@ def _convolve(x, w, bias, y, pads, flipped: bool) -> None:
 def backward_weights(y_diff, x, w_diff, geometry) -> None:
     """Add to w_diff the derivative by the weights."""
     outputs, channels = w_diff.shape[:2]
-    across, rounds = _rounds(y_diff.shape, channels)
+    across, rounds = _rounds(y_diff.shape)
     weight_diffs = scratch("weight points", POINTS, outputs, channels)
     workspace = scratch("rows", get_num_threads(), 20 * (across + 1))
     with single_threaded():
