@@ -25,6 +25,6 @@ def parser() -> arguments.Parser:
 
 def main(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
-    from caffe_spn.graph import expand
+    from caffe_spn.graph.expand import expand
 
-    return rewrite(options, getattr(expand, "expand", expand))
+    return rewrite(options, expand)

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 
+from caffe_spn.errors import CaffeSpnError
 from caffe_spn.tools.arguments import Parser
 
 
@@ -23,8 +24,13 @@ def rewrite(options, function: Callable) -> int:
     from caffe_spn.graph.upgrade import upgrade
     from caffe_spn.proto import caffe_pb2, text
 
-    net, _ = upgrade(text.read(options.input, caffe_pb2.NetParameter))
-    result = function(net)
+    source = text.read(options.input, caffe_pb2.NetParameter)
+    try:
+        net, _ = upgrade(source)
+        result = function(net)
+    except CaffeSpnError as error:
+        where = ": ".join(part for part in (options.input, error.where) if part)
+        raise type(error)(error.message, where, error.help) from error
     written = text.to_text(result)
     if options.output == "-":
         sys.stdout.write(written)
