@@ -1,0 +1,20 @@
+"""`python -m benchmarks`: print all tables of docs/performance.md, one benchmark after the other."""
+
+import subprocess
+import sys
+
+# Each in a process of its own: PyTorch and Numba bring thread pools, and memory is measured.
+BENCHMARKS = ("recurrence", "convolution", "training_step", "start")
+
+
+def main() -> int:
+    for name in BENCHMARKS:
+        print(f"\n== {name}\n", flush=True)
+        code = subprocess.call([sys.executable, "-m", f"benchmarks.{name}"])
+        if code:
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
