@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,29 @@ from numba.extending import intrinsic
 # Contraction to fused multiply-adds, and signed zeros taken as equal: nothing that would assume
 # that there are no NaNs or infinities, or that would reorder a sum.
 FAST = {"contract", "nsz", "arcp"}
+# Turns that a thread of GNU's OpenMP waits for work before it sleeps: some ten microseconds.
+SPINS = "2000"
+
+
+def _load_openmp() -> None:
+    """Load Numba's OpenMP threads such that they do not spin for long.
+
+    By default they wait for milliseconds. Beside other busy processes every parallel loop would
+    then take the time slices that its own waiting threads use up: 20 times as long as needed. The
+    library reads its settings once, when it is loaded.
+    """
+    if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
+        return
+    os.environ["GOMP_SPINCOUNT"] = SPINS
+    try:
+        # Where Numba has no OpenMP, it takes its own threads, which sleep.
+        with contextlib.suppress(ImportError):
+            import numba.np.ufunc.omppool  # noqa: F401
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
+
+
+_load_openmp()
 
 
 def _newest_source() -> tuple[float, int]:
