@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,9 +42,18 @@ def _load_openmp() -> None:
 _load_openmp()
 
 
-def _newest_source() -> tuple[float, int]:
-    """A stamp that changes when any kernel module changes."""
-    stats = [path.stat() for path in Path(__file__).parent.glob("*.py")]
+@functools.cache
+def _stamp(path: Path) -> tuple[float, int]:
+    """A stamp that changes when a kernel's module, or one that it may inline from, changes."""
+    found, new = set(), {path}
+    while new:
+        source = new.pop()
+        found.add(source)
+        for names in re.findall(r"caffe_spn\.cpu(?:\.(\w+)| import (\w+))", source.read_text()):
+            sibling = path.with_name("".join(names) + ".py")
+            if sibling.exists() and sibling not in found:
+                new.add(sibling)
+    stats = [source.stat() for source in found]
     return max(s.st_mtime for s in stats), sum(s.st_size for s in stats)
 
 
@@ -70,7 +81,9 @@ def jit(parallel: bool = False, inline: str = "never") -> Callable[[Callable], C
         # Numba's cache compares only the age of the kernel's own file, but the machine code
         # contains what was inlined from other files too.
         with contextlib.suppress(AttributeError):
-            dispatcher._cache._cache_file._source_stamp = _newest_source()
+            dispatcher._cache._cache_file._source_stamp = _stamp(
+                Path(function.__code__.co_filename)
+            )
         return dispatcher
 
     return decorate

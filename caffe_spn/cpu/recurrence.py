@@ -92,7 +92,7 @@ def scan(
             h.reshape(planes),
             SET,
             _no_argmax(),
-            kept.reshape(-1, *kept.shape[3:]),
+            kept.reshape(x.shape[0] * x.shape[1], *kept.shape[3:]),
             _slots(x.shape),
         )
 
@@ -132,7 +132,7 @@ def scan_backward(
             h_diff.reshape(planes),
             SET,
             _no_argmax(),
-            checkpoints.reshape(-1, *checkpoints.shape[3:]),
+            checkpoints.reshape(x.shape[0] * x.shape[1], *checkpoints.shape[3:]),
             *(a.reshape(planes) for a in (x_diff, d1, d2, d3)),
             False,
             _slots(x.shape),

@@ -1,6 +1,6 @@
 """The recurrence over whole blobs: parallel loops over planes, or planes and directions.
 
-Called under `caffe_spn.cpu.parallel_section` by `caffe_spn.cpu.recurrence`, which explains the
+Called under the lock of `parallel_section` by `recurrence.py`, which explains the
 arguments. All arrays are C-contiguous float32; `argmax` is uint8.
 """
 

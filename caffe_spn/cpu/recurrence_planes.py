@@ -9,7 +9,7 @@ kept of the step before it.
 `slots` is a thread's own memory, (SLOTS, BLOCK + 2, at least max(H, W) + 2). Hidden values lie
 in it in the order of memory, whatever the direction: step t of a block in row t + 1, so that
 the step before it is in row t or, in reverse, in row t + 2. `rule` is a
-`caffe_spn.cpu.recurrence_rules.Rule`.
+`recurrence_rules.Rule`.
 """
 
 import numpy as np

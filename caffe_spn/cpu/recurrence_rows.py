@@ -6,7 +6,7 @@ g (x - x) = 0, which is what the definition asks for ("such a gate counts as 0, 
 and in the (1 - sum) term"), and no position needs a case of its own.
 
 Gates are normalised on the way: r = 1 / max(weight s, floor) with s = |g1| + |g2| + |g3| and
-(weight, floor) as `caffe_spn.cpu.recurrence.SCALE` has them for each normalisation.
+(weight, floor) as `recurrence_rules` has them for each normalisation.
 
 These functions take rows rather than whole blocks because the compiler can only use vector
 registers where it sees that the row before and the row it writes are different memory.
