@@ -37,8 +37,14 @@ class BlobView:
 
     def __init__(self, blob):
         self.blob = blob
-        self.data = blob.data
-        self.diff = blob.diff
+
+    @property
+    def data(self):
+        return self.blob.data
+
+    @property
+    def diff(self):
+        return self.blob.diff
 
     @property
     def shape(self) -> tuple[int, ...]:

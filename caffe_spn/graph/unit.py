@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from caffe_spn.graph.wiring import Value, Wiring
@@ -205,7 +206,7 @@ def _check_slice(wiring: Wiring, gates: list[Value]) -> int:
     if axis not in (1, -3):
         raise NoUnit("the Slice does not slice channels")
     points = [0, *param.slice_point]
-    steps = {b - a for a, b in zip(points, points[1:], strict=False)}
+    steps = {b - a for a, b in pairwise(points)}
     if len(steps) > 1:
         raise NoUnit("the Slice does not make equal parts")
     return index
