@@ -1,7 +1,7 @@
 """The command line itself: help, versions, what is no command, errors, exit codes."""
 
+import os
 import sys
-import time
 
 import pytest
 
@@ -11,16 +11,14 @@ from tests.tools.cli import caffe_spn, error
 
 
 def test_help_lists_every_command_and_is_quick(tmp_path):
-    times = []
-    for _ in range(3):
-        started = time.perf_counter()
-        result = caffe_spn(tmp_path, "--help")
-        times.append(time.perf_counter() - started)
+    before = os.times()
+    result = caffe_spn(tmp_path, "--help")
+    after = os.times()
     assert result.returncode == 0
     for command in cli.COMMANDS:
         assert f"\n  {command} " in result.stdout
-    # 0.2 s on an idle machine.
-    assert min(times) < 1.5
+    # Time of the processor, not of the clock: other processes may be busy. 0.2 s are usual.
+    assert after.children_user - before.children_user < 0.8
 
 
 def test_help_imports_nothing_heavy(tmp_path):
