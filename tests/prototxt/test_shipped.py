@@ -8,6 +8,7 @@ import pytest
 import caffe_spn
 from caffe_spn import prototxt
 from caffe_spn.errors import DataError
+from caffe_spn.graph.expand import expand
 from caffe_spn.proto import caffe_pb2, text
 from caffe_spn.prototxt.files import contents
 from caffe_spn.prototxt.network import build
@@ -86,6 +87,25 @@ def test_one_way_twin_differs_only_in_the_propagation(name):
 
 def _guidance(net):
     return [layer.name for layer in net.layer].index("guidance")
+
+
+@pytest.mark.parametrize("name", ["demo", "demo_oneway", "helen_spn"])
+def test_the_form_for_the_original_fork_computes_the_same(name):
+    definition = build(SHIPPED[name], "deploy")
+    fused = caffe_spn.Net(definition, caffe_spn.TEST)
+    fused.params["guidance"][0].data[...] *= 20
+    expanded = caffe_spn.Net(expand(definition), caffe_spn.TEST)
+    expanded.share_with(fused)
+    rng = np.random.default_rng(0)
+    inputs = {"image": rng.uniform(0, 255, (1, 3, 32, 64))}
+    inputs["coarse"] = rng.dirichlet(np.ones(fused.blobs["coarse"].channels), (1, 32, 64))
+    inputs["coarse"] = np.moveaxis(inputs["coarse"], 3, 1)
+    for net in (fused, expanded):
+        for blob, values in inputs.items():
+            net.blobs[blob].reshape(*values.shape)
+    wanted = fused.forward(**inputs)["prob"]
+    np.testing.assert_allclose(expanded.forward(**inputs)["prob"], wanted, rtol=1e-4, atol=1e-5)
+    assert not any(one.type == "SpatialPropagation" for one in expanded.layers)
 
 
 def test_solvers_name_their_nets_and_snapshots():
