@@ -33,10 +33,10 @@ class Run:
     """One propagation forward and backward, with all it keeps."""
 
     def __init__(self, x, guidance, *rule, out_diff=None):
+        rule = rule or (THREE_WAY, SUM_ABS, MAX)
         self.x, self.guidance, self.rule = x, guidance, rule
-        integration = rule[2] if len(rule) == 3 else MAX
         self.out = np.empty_like(x)
-        self.argmax = np.empty(recurrence.argmax_shape(x.shape, integration), np.uint8)
+        self.argmax = np.empty(recurrence.argmax_shape(x.shape, rule[2]), np.uint8)
         kept = recurrence.checkpoints_shape(x.shape, 4, x.dtype)
         self.checkpoints = np.empty(kept, np.float32)
         recurrence.propagate(x, guidance, self.out, *rule, self.argmax, self.checkpoints)
