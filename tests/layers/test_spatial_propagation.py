@@ -64,7 +64,9 @@ def gradient_inputs(connection, seed):
     return x, np.copysign(np.abs(guidance) + 0.02, guidance)
 
 
-@pytest.mark.parametrize("rule", product(CONNECTIONS, NORMALIZATIONS, INTEGRATIONS), ids="-".join)
+@pytest.mark.parametrize(
+    "rule", list(product(CONNECTIONS, NORMALIZATIONS, INTEGRATIONS)), ids="-".join
+)
 def test_gradient(rule):
     check_gradients(definition(*rule), gradient_inputs(CONNECTIONS.index(rule[0]), 3), step=1e-6)
 
