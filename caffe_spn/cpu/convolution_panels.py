@@ -13,85 +13,12 @@ import numpy as np
 from numba import get_num_threads, get_thread_id, prange
 
 from caffe_spn.cpu.blas import sgemm, sgemm_address, single_threaded
+from caffe_spn.cpu.convolution_columns import col2im, im2col
 from caffe_spn.cpu.convolution_plan import plan_forward, plan_scatter, plan_weights
 from caffe_spn.cpu.jit import float_view, jit
 from caffe_spn.cpu.scratch import scratch, zeros
 
 FLOAT = 4  # bytes
-
-
-@jit()
-def taps_inside(tap, stride, pad, size, out):
-    """The outputs [first, last) at which offset `tap` of the kernel lies within the map."""
-    first = min(out, max(0, (pad - tap + stride - 1) // stride))
-    last = min(out, (size - 1 + pad - tap) // stride + 1)
-    return first, max(first, last)
-
-
-@jit()
-def im2col(x, n, channels, rows, kernel, steps, out_width, columns, at):
-    """Spread image n's pixels under the kernel into columns[:, at:]; channels, rows: (from, to)."""
-    height, width = x.shape[2], x.shape[3]
-    kernel_h, kernel_w = kernel
-    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w = steps
-    for c in range(channels[0], channels[1]):
-        for i in range(kernel_h):
-            for j in range(kernel_w):
-                line = columns[((c - channels[0]) * kernel_h + i) * kernel_w + j]
-                tap = j * dilation_w
-                first, last = taps_inside(tap, stride_w, pad_w, width, out_width)
-                for r in range(rows[0], rows[1]):
-                    start = at + (r - rows[0]) * out_width
-                    out = line[start : start + out_width]
-                    h = r * stride_h - pad_h + i * dilation_h
-                    if h < 0 or h >= height:
-                        out[:] = 0
-                        continue
-                    out[:first] = 0
-                    out[last:] = 0
-                    source = x[n, c, h]
-                    if stride_w == 1:
-                        inner = out[first:last]
-                        source = source[first + tap - pad_w : last + tap - pad_w]
-                        for q in range(last - first):
-                            inner[q] = source[q]
-                    elif stride_w == 2:  # a constant step lets the compiler shuffle vectors
-                        inner = out[first:last]
-                        source = source[2 * first + tap - pad_w :]
-                        for q in range(last - first):
-                            inner[q] = source[2 * q]
-                    else:
-                        for q in range(first, last):
-                            out[q] = source[q * stride_w + tap - pad_w]
-
-
-@jit()
-def col2im(x, n, channels, rows, kernel, steps, out_width, columns):
-    """Add the columns of output rows (from, to) to the pixels they came from."""
-    height, width = x.shape[2], x.shape[3]
-    kernel_h, kernel_w = kernel
-    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w = steps
-    for c in range(channels[0], channels[1]):
-        for i in range(kernel_h):
-            for j in range(kernel_w):
-                line = columns[((c - channels[0]) * kernel_h + i) * kernel_w + j]
-                tap = j * dilation_w
-                first, last = taps_inside(tap, stride_w, pad_w, width, out_width)
-                for r in range(rows[0], rows[1]):
-                    h = r * stride_h - pad_h + i * dilation_h
-                    if h < 0 or h >= height:
-                        continue
-                    start = (r - rows[0]) * out_width
-                    source = line[start : start + out_width]
-                    target = x[n, c, h]
-                    if stride_w == 1:
-                        target = target[first + tap - pad_w : last + tap - pad_w]
-                        source = source[first:last]
-                        for q in range(last - first):
-                            target[q] += source[q]
-                    else:
-                        for q in range(first, last):
-                            target[q * stride_w + tap - pad_w] += source[q]
 
 
 @jit()
@@ -228,7 +155,6 @@ def _backward_data(tasks, gemm, y_diff, w, bias, x_diff, steps, group, plan, col
 def _weights_block(gemm, task, y_diff, x, w_diff, parts, steps, group, plan, columns, gathered):
     """The gradient of one panel's weights, from one share of the tiles."""
     x = float_view(x, x.shape)
-    diffs = float_view(y_diff, (y_diff.shape[0], y_diff.shape[1], y_diff.shape[2] * y_diff.shape[3]))
     batch, channels, height, width = x.shape
     outputs, out_height, out_width = y_diff.shape[1], y_diff.shape[2], y_diff.shape[3]
     kernel = (w_diff.shape[2], w_diff.shape[3])
@@ -236,6 +162,7 @@ def _weights_block(gemm, task, y_diff, x, w_diff, parts, steps, group, plan, col
     group_channels, group_outputs = channels // group, outputs // group
     length = group_channels * taps
     area, plane = height * width, out_height * out_width
+    diffs = float_view(y_diff, (batch, outputs, plane))
     plan_rows, plan_images, plan_channels, splits = plan
     row_blocks = (out_height + plan_rows - 1) // plan_rows
     tiles = row_blocks * ((batch + plan_images - 1) // plan_images)
