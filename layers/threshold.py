@@ -1,0 +1,36 @@
+"""Threshold: one where an element is above a value.
+
+Source: `ThresholdLayer` of BVLC Caffe.
+"""
+
+import numpy as np
+
+from caffe_spn.layer import register
+from caffe_spn.layers.neuron import NeuronLayer
+
+
+@register("Threshold")
+class Threshold(NeuronLayer):
+    """top = 1 where x > threshold, else 0
+
+    Parameters
+    ----------
+    threshold : float, default 0
+
+    Notes
+    -----
+    There is no gradient.
+    """
+
+    no_backward_bottoms = (0,)
+
+    def forward_cpu(self, bottom, top):
+        threshold = self.layer_param.threshold_param.threshold
+        np.greater(bottom[0].data, threshold, out=top[0].data, casting="unsafe")
+
+    def backward_cpu(self, top, propagate_down, bottom):
+        if propagate_down[0]:
+            raise self.param_error(
+                "has no gradient: steps are flat",
+                help="put 'propagate_down: false' at the layer that uses its top",
+            )
