@@ -1,6 +1,7 @@
 """Spatial propagation in four directions against a PyTorch loop over columns, in one process.
 
-    python -m benchmarks.recurrence
+    python -m benchmarks.recurrence                         wall-clock time
+    python -m benchmarks.recurrence --cpu-time --threads 1  processor time, on a busy machine
 
 Forward is a training pass. The last column compares with the least that memory allows: the bytes
 of all inputs and outputs, each moved once, at the speed of a large copy by the same threads.
@@ -15,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.timing import compare
+from benchmarks.timing import compare, processor_time
 
 SHAPES = ((10, 32, 64, 64), (1, 32, 64, 64), (1, 32, 256, 256), (1, 32, 512, 512))
 GATES = {"three-way": 3, "one-way": 1}
@@ -111,35 +112,41 @@ def passes(shape, connection: str) -> dict[str, tuple[Callable, Callable, int]]:
     }
 
 
-def bytes_per_second(repeats: int) -> float:
+def bytes_per_second(measure: Callable, repeats: int) -> float:
     """How fast all threads together copy a large array: bytes read and written."""
     import torch
 
     source, target = torch.ones(COPIED), torch.ones(COPIED)
-    seconds = compare({"copy": lambda: target.copy_(source)}, repeats)["copy"]
+    seconds = measure({"copy": lambda: target.copy_(source)}, repeats)["copy"]
     return 2 * 4 * COPIED / seconds
 
 
 def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--cpu-time", action="store_true", help="measure processor time")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--limit", type=float, default=20.0, help="seconds for each line")
     options = parser.parse_args(argv)
+    measure = processor_time if options.cpu_time else compare
+    if options.cpu_time:
+        # Threads that wait must sleep, or their waiting counts as work.
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     import numba
     import torch
 
     torch.set_num_threads(options.threads)
     numba.set_num_threads(options.threads)
-    speed = bytes_per_second(options.repeats)
+    speed = bytes_per_second(measure, options.repeats)
     print(
-        f"{options.threads} threads, PyTorch {torch.__version__}, copy {speed / 1e9:.1f} GB/s:"
+        f"{'processor' if options.cpu_time else 'wall-clock'} time,"
+        f" {options.threads} thread(s), PyTorch {torch.__version__}, copy {speed / 1e9:.1f} GB/s:"
         " ours, PyTorch's, times faster, times the memory bound"
     )
     for connection in GATES:
         for shape in SHAPES:
             for name, (ours, theirs, moved) in passes(shape, connection).items():
-                measured = compare({"ours": ours, "torch": theirs}, options.repeats, options.limit)
+                measured = measure({"ours": ours, "torch": theirs}, options.repeats, options.limit)
                 mine, other = measured["ours"], measured["torch"]
                 mark = "*" if mine.disturbed or other.disturbed else " "
                 print(
