@@ -60,7 +60,7 @@ class Blob:
     its memory; making it larger takes new memory, as in Caffe.
     """
 
-    __slots__ = ("_shape", "_count", "_dtype", "_data", "_diff", "_data_view", "_diff_view")
+    __slots__ = ("_count", "_data", "_data_view", "_diff", "_diff_view", "_dtype", "_shape")
 
     def __init__(self, shape: Sequence[int] = (), dtype=np.float32):
         self._dtype = np.dtype(dtype)

@@ -1,4 +1,4 @@
-"""Cases recorded from BVLC Caffe (`tests/golden`, whose README gives the format), and how to run one."""
+"""Cases recorded from BVLC Caffe (their format: `tests/golden/README.md`), and how to run one."""
 
 from __future__ import annotations
 

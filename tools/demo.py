@@ -25,7 +25,7 @@ shows image, coarse, refined and true segmentation side by side.
 
 It takes 2 to 4 minutes on two cores; the first run also compiles the kernels, which are kept."""
 
-ITERATIONS = 240
+ITERATIONS = 300
 SEED = 1
 
 
@@ -63,7 +63,7 @@ def _train(out: Path, source: Path, options) -> Path:
     from caffe_spn.tools import train
 
     folder = out / "net"
-    generate(folder, "demo", str(source), overwrite=True, iterations=options.iterations)
+    generate(folder, "demo", str(source), True, iterations=options.iterations, patches_per_image=1)
     solver = folder / "solver.prototxt"
     param = text.read(str(solver), caffe_pb2.SolverParameter)
     param.random_seed = options.seed

@@ -1,6 +1,6 @@
 """A small segmentation set, foreground against background, from pictures in scikit-image's wheel.
 
-Nothing is downloaded. The masks come from three kinds of source, one for each picture:
+Nothing is downloaded. Each mask comes from what its picture makes easy:
 
 motorcycle
     The Middlebury 2014 stereo pair with its measured disparity: what stands nearer than the
@@ -8,6 +8,9 @@ motorcycle
     shares no pixel with it, is held out.
 coins
     Seeds (very bright and very dark pixels) grown to the borders by a watershed on the gradient.
+camera, retina, cell
+    A brightness that only the object has: the photographer's black coat, all but the black surround
+    of an eye's fundus, the bright cell; the largest connected part, without its holes.
 coffee
     Two ellipses and a polygon drawn by hand around the cup with its saucer and spoon; held out
     as a whole.
@@ -80,6 +83,9 @@ def _training_pictures() -> dict:
     return {
         "motorcycle_rear": (image[:, :_REAR_END].copy(), mask[:, :_REAR_END].copy()),
         "coins": coins(),
+        "camera": camera(),
+        "retina": retina(),
+        "cell": cell(),
     }
 
 
@@ -138,6 +144,41 @@ def coins() -> tuple[np.ndarray, np.ndarray]:
     coin = segmentation.watershed(filters.sobel(gray), seeds) == 2
     coin = ndimage.binary_opening(ndimage.binary_fill_holes(coin), iterations=3)
     return np.repeat(gray[:, :, None], 3, axis=2), coin.astype(np.uint8)
+
+
+def camera() -> tuple[np.ndarray, np.ndarray]:
+    """The picture (512, 512, 3) and the mask of the photographer's coat."""
+    from skimage import data
+
+    gray = data.camera()
+    return np.repeat(gray[:, :, None], 3, axis=2), largest_part(gray < 60)
+
+
+def retina() -> tuple[np.ndarray, np.ndarray]:
+    """The picture (470, 470, 3), a third of its size, and the mask of the round field of view."""
+    from skimage import data
+
+    image = data.retina()[::3, ::3].copy()
+    return image, largest_part(image.max(axis=2) > 40)
+
+
+def cell() -> tuple[np.ndarray, np.ndarray]:
+    """The picture (660, 550, 3) and the mask of the bright cell."""
+    from skimage import data, filters
+
+    gray = data.cell()
+    smooth = filters.gaussian(gray, 1, preserve_range=True)
+    return np.repeat(gray[:, :, None], 3, axis=2), largest_part(smooth > 120)
+
+
+def largest_part(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part of a mask, with holes and small gaps closed, as class 1."""
+    from scipy import ndimage
+
+    mask = ndimage.binary_opening(ndimage.binary_closing(mask, iterations=2), iterations=2)
+    parts, _ = ndimage.label(mask)
+    largest = parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1
+    return ndimage.binary_fill_holes(largest).astype(np.uint8)
 
 
 def coffee() -> tuple[np.ndarray, np.ndarray]:

@@ -1,1 +1,1 @@
-"""Pure functions from NetParameter to NetParameter: upgrade, filter, insert splits, fuse, expand."""
+"""Pure functions on NetParameters: upgrade, filter, insert splits, fuse, expand."""
