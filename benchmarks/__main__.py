@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: print all tables of docs/performance.md, one benchmark after the other."""
+"""`python -m benchmarks`: print the tables of docs/performance.md, one after the other."""
 
 import subprocess
 import sys
