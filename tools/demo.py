@@ -16,8 +16,8 @@ from caffe_spn.tools import arguments
 
 DESCRIPTION = """\
 Train a small three-way spatial propagation network on pictures that scikit-image carries, and
-sharpen coarse segmentations of pictures that were kept out of the training: the front half of a
-motorcycle (its rear half is trained on; the masks come from measured depth) and a cup of coffee.
+sharpen coarse segmentations of two regions that were kept out of the training: the right half of a
+picture of coins, and the front of a motorcycle, whose masks come from measured depth.
 
 Writes into the output folder: the pictures as a data set, the network as prototxt, the weights, the
 training log, and for each held-out picture the coarse map, the refined map and RESULT.png, which
@@ -25,7 +25,7 @@ shows image, coarse, refined and true segmentation side by side.
 
 It takes 2 to 4 minutes on two cores; the first run also compiles the kernels, which are kept."""
 
-ITERATIONS = 300
+ITERATIONS = 400
 SEED = 1
 
 
@@ -109,7 +109,7 @@ def _refine(out: Path, source: Path, weights: Path, seed: int) -> None:
         ]
         pictures.append(out / f"{name}.png")
         visual.write_picture(pictures[-1], visual.side_by_side(panels, long_side=480))
-    print("3. Refined pictures that were not trained on:\n")
+    print("3. Refined what was not trained on:\n")
     print(_table(rows, held_out.class_names))
     print("\n   Look at " + " and ".join(map(str, pictures)))
     first = held_out.names[0]

@@ -8,12 +8,12 @@ motorcycle
     shares no pixel with it, is held out.
 coins
     Seeds (very bright and very dark pixels) grown to the borders by a watershed on the gradient.
+    The left half of the picture is for training, the right half held out.
 camera, retina, cell
     A brightness that only the object has: the photographer's black coat, all but the black surround
     of an eye's fundus, the bright cell; the largest connected part, without its holes.
 coffee
-    Two ellipses and a polygon drawn by hand around the cup with its saucer and spoon; held out
-    as a whole.
+    Two ellipses and a polygon drawn by hand around the cup with its saucer and spoon.
 
 Source: Scharstein et al., High-Resolution Stereo Datasets with Subpixel-Accurate Ground Truth,
 GCPR 2014 (motorcycle); scikit-image's data folder (coins; coffee by Rachel Michetti).
@@ -33,6 +33,8 @@ PALETTE = ((0, 0, 0), (224, 64, 32))
 
 # Column where the motorcycle is cut: the engine ends before, the fork begins behind.
 _REAR_END, _FRONT_BEGIN = 430, 440
+# Column between two columns of coins.
+_COINS_CUT = 185
 # A disparity above this is nearer than the bench and everything behind it.
 _NEAR = 38.0
 # How far above the floor's plane, in disparity, something must be to stand on it.
@@ -80,9 +82,11 @@ def write_demo_set(folder: str | os.PathLike) -> Path:
 
 def _training_pictures() -> dict:
     image, mask = motorcycle()
+    coin_image, coin_mask = coins()
     return {
         "motorcycle_rear": (image[:, :_REAR_END].copy(), mask[:, :_REAR_END].copy()),
-        "coins": coins(),
+        "coins_left": (coin_image[:, :_COINS_CUT].copy(), coin_mask[:, :_COINS_CUT].copy()),
+        "coffee": coffee(),
         "camera": camera(),
         "retina": retina(),
         "cell": cell(),
@@ -91,9 +95,10 @@ def _training_pictures() -> dict:
 
 def _held_out_pictures() -> dict:
     image, mask = motorcycle()
+    coin_image, coin_mask = coins()
     return {
+        "coins_right": (coin_image[:, _COINS_CUT:].copy(), coin_mask[:, _COINS_CUT:].copy()),
         "motorcycle_front": (image[:, _FRONT_BEGIN:].copy(), mask[:, _FRONT_BEGIN:].copy()),
-        "coffee": coffee(),
     }
 
 
