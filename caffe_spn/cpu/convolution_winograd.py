@@ -27,9 +27,9 @@ from caffe_spn.cpu.scratch import scratch, zeros
 
 HALF = np.float32(0.5)
 POINTS = 16
-# Tiles of one round: enough to multiply by at full speed, and few enough to stay in the cache
-# between the transforms.
-ROUND_TILES = 256
+# Tiles of one round for each thread: enough to multiply by at full speed, and few enough to stay
+# in the cache between the transforms.
+ROUND_TILES = 128
 
 
 @jit(parallel=True)
@@ -205,7 +205,7 @@ def _rounds(y_shape):
     batch, _, height, width = y_shape
     down, across = math.ceil(height / 2), math.ceil(width / 2)
     lines = batch * down
-    most = max(1, round(ROUND_TILES / across))
+    most = max(1, round(ROUND_TILES * get_num_threads() / across))
     each = math.ceil(lines / math.ceil(lines / most))
     return across, [(s, min(lines, s + each), down) for s in range(0, lines, each)]
 
