@@ -85,8 +85,12 @@ def torch_step(net, propagation: bool):
     from benchmarks.recurrence import torch_propagation
     from benchmarks.torch_net import TorchNet
 
-    torch.manual_seed(0)
-    model = TorchNet(net, torch_propagation if propagation else None)
+    def units(param, x, guidance):
+        for _ in range(param.units):
+            x = torch_propagation(x, guidance, 3)
+        return x
+
+    model = TorchNet(net, units if propagation else None)
     inputs = {name: torch.tensor(net.blobs[name].data) for name in ("image", "coarse", "label")}
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, **LEARNING)

@@ -27,6 +27,8 @@ It takes 2 to 4 minutes on two cores; the first run also compiles the kernels, w
 
 ITERATIONS = 400
 SEED = 1
+# The longer side of each picture in the comparison, in pixels.
+PANEL = 620
 
 
 def parser() -> argparse.ArgumentParser:
@@ -108,7 +110,9 @@ def _refine(out: Path, source: Path, weights: Path, seed: int) -> None:
             (caption, _tint(visual, rgb, map_, held_out.palette)) for caption, map_ in shown.items()
         ]
         pictures.append(out / f"{name}.png")
-        visual.write_picture(pictures[-1], visual.side_by_side(panels, long_side=480))
+        enlarge = max(1, PANEL // max(truth.shape))
+        panels = [(c, p.repeat(enlarge, axis=0).repeat(enlarge, axis=1)) for c, p in panels]
+        visual.write_picture(pictures[-1], visual.side_by_side(panels, long_side=PANEL))
     print("3. Refined what was not trained on:\n")
     print(_table(rows, held_out.class_names))
     print("\n   Look at " + " and ".join(map(str, pictures)))
@@ -121,9 +125,10 @@ def _refine(out: Path, source: Path, weights: Path, seed: int) -> None:
 
 
 def _tint(visual, rgb: np.ndarray, labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """The picture where it is foreground, darkened and coloured where it is not."""
-    tinted = visual.overlay(rgb, labels.astype(np.uint8), palette, 0.7)
-    return np.where((labels == 0)[:, :, None], tinted, rgb)
+    """The picture with the foreground in its colour and the background darkened."""
+    labels = labels.astype(np.uint8)
+    strong, light = (visual.overlay(rgb, labels, palette, opacity) for opacity in (0.7, 0.4))
+    return np.where((labels == 0)[:, :, None], strong, light)
 
 
 def _table(rows, class_names: Sequence[str]) -> str:

@@ -33,7 +33,7 @@ PALETTE = ((0, 0, 0), (224, 64, 32))
 
 # Column where the motorcycle is cut: the engine ends before, the fork begins behind.
 _REAR_END, _FRONT_BEGIN = 430, 440
-# Column between two columns of coins.
+# Column where the picture of coins is cut; it goes through some of them.
 _COINS_CUT = 185
 # A disparity above this is nearer than the bench and everything behind it.
 _NEAR = 38.0
