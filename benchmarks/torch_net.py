@@ -15,8 +15,8 @@ class TorchNet(torch.nn.Module):
     ----------
     net : Net
         Its definition and its parameters, which are copied.
-    propagation : callable or None
-        From (x, guidance) to the refined map; None leaves the propagation out.
+    propagation : callable, optional
+        From (parameters, x, guidance) to the refined map, for SpatialPropagation layers.
     """
 
     def __init__(self, net, propagation=None):
@@ -102,10 +102,12 @@ class TorchNet(torch.nn.Module):
         return ()
 
     def _SpatialPropagation(self, layer, weights, x, guidance):
-        if self.propagation is None:
-            # Every gate still gets a gradient, so that the guidance network works as hard.
-            return x + 1e-6 * guidance.reshape(x.shape[0], -1, *x.shape[1:]).sum(1)
         return self.propagation(layer.spatial_propagation_param, x, guidance)
+
+    def _Python(self, layer, weights, x, guidance):
+        # The stand-in for a propagation that is left out. Every gate gets a gradient, so that
+        # the guidance network works as hard.
+        return x + 1e-6 * guidance.reshape(x.shape[0], -1, *x.shape[1:]).sum(1)
 
     def _SoftmaxWithLoss(self, layer, weights, scores, label):
         target = label.reshape(label.shape[0], *scores.shape[2:]).long()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -132,7 +132,9 @@ def _measure_memory(which: str, propagation: bool) -> int:
 
 
 def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not getrusage: its maximum begins with the memory of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
 
 
 def main(argv=None) -> None:
@@ -154,7 +156,8 @@ def main(argv=None) -> None:
         print(
             f"  {'with' if propagation else 'without'} propagation:"
             f" ours {result['ours'] * 1e3:.0f} ms, PyTorch {result['torch'] * 1e3:.0f} ms,"
-            f" ratio {result['ours'] / result['torch']:.2f};"
+            f" ratio {result['ours'] / result['torch']:.2f}"
+            f"{' (disturbed)' if result['ours'].disturbed or result['torch'].disturbed else ''};"
             f" peak memory ours {memory['ours'] / 2**20:.0f} MiB,"
             f" PyTorch {memory['torch'] / 2**20:.0f} MiB",
             flush=True,
