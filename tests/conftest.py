@@ -1,0 +1,7 @@
+"""What all tests share."""
+
+import signal
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and processes that they
+# start inherit that. The tests send SIGINT themselves and need it to arrive.
+signal.signal(signal.SIGINT, signal.default_int_handler)
