@@ -18,6 +18,7 @@ import json
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.refinement_network import CONNECTIONS, write_network
@@ -25,6 +26,7 @@ from benchmarks.refinement_network import CONNECTIONS, write_network
 RESULT = "result.json"
 LOG = "train.jsonl"
 CLOCK = "clock.json"
+REMEASURED = "remeasured.caffemodel"
 
 
 def train(out: Path, resume: bool = False) -> Path:
@@ -82,6 +84,7 @@ def seconds(wall: float, processor: float) -> dict[str, float]:
 
 def run(options: argparse.Namespace, command: str) -> dict:
     """Train, score, and write the result as JSON into the output folder."""
+    from benchmarks.batch_statistics import measure_statistics
     from benchmarks.refinement_scores import Model, score
     from caffe_spn.tools.loss_plot import curves
 
@@ -94,18 +97,23 @@ def run(options: argparse.Namespace, command: str) -> dict:
             options.iterations,
             options.seed,
             options.long_side,
+            options.units,
         )
         (out / LOG).unlink(missing_ok=True)
     weights = train(out, options.resume)
-    model = Model(out / "net" / "deploy.prototxt", weights, options.source, options.long_side)
     start = now()
+    model = Model(out / "net" / "deploy.prototxt", weights, options.source, options.long_side)
     scores = score(model)
     end = now()
+    measure_statistics(out / "net" / "train.prototxt", weights, out / REMEASURED, options.seed)
+    remeasured = score(replace(model, weights=out / REMEASURED))["refined"]
     losses, tests = curves(out / LOG)
     result = {
         "set": Path(options.source).name,
+        "source": options.source,
         "classes": model.val.class_names,
         "connection": options.connection,
+        "units": options.units,
         "seed": options.seed,
         "iterations": options.iterations,
         "long_side": options.long_side,
@@ -114,6 +122,7 @@ def run(options: argparse.Namespace, command: str) -> dict:
         "evaluation": seconds(end[0] - start[0], end[1] - start[1]),
         "parameters": model.trained_parameters(),
         **scores,
+        "remeasured": remeasured,
         "training_loss": losses,
         "validation": tests,
     }
@@ -129,6 +138,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--source", metavar="FOLDER", help="the set")
     parser.add_argument("--connection", choices=CONNECTIONS, default="three-way")
+    parser.add_argument("--units", type=int, default=2, help="propagations in a row (2)")
     parser.add_argument("--iterations", type=int, default=240, metavar="N", help="default: 240")
     parser.add_argument("--seed", type=int, default=1, help="of weights and patches (1)")
     parser.add_argument(
@@ -157,6 +167,7 @@ def main(argv=None) -> None:
     if not options.source or not options.out:
         parser().error("a training needs --source and --out")
     words = sys.argv[1:] if argv is None else argv
+    words = [word for word in words if word != "--resume"]
     command = shlex.join(["python", "-m", "benchmarks.refinement", *words])
     result = run(options, command)
     for name in ("coarse", "refined"):

@@ -14,7 +14,13 @@ INTERVALS = 10
 
 
 def write_network(
-    folder: Path, source: str, connection: str, iterations: int, seed: int, long_side: int = 0
+    folder: Path,
+    source: str,
+    connection: str,
+    iterations: int,
+    seed: int,
+    long_side: int = 0,
+    units: int = 2,
 ) -> None:
     """Write train, test, deploy and solver prototxt.
 
@@ -26,7 +32,7 @@ def write_network(
     connection : str
         One of `CONNECTIONS`. The twins are equal but for the propagation; see
         `leave_propagation_out` for ``none``.
-    iterations, seed, long_side : int
+    iterations, seed, long_side, units : int
     """
     generate(
         folder,
@@ -36,6 +42,7 @@ def write_network(
         iterations=iterations,
         connection="three-way" if connection == "none" else connection,
         long_side=long_side,
+        units=units,
     )
     if connection == "none":
         for part in PARTS:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.refinement import RESULT
+from benchmarks.refinement_report import UNITS, model_of
 from benchmarks.refinement_scores import Model
 from caffe_spn import visual
 
@@ -17,10 +18,12 @@ COLORS = {"three-way": "tab:blue", "one-way": "tab:orange", "none": "tab:gray"}
 CROP = 160
 ZOOM = 2
 COUNT = 4
+# Sets whose photographs may be shown; of others only the label maps are.
+FREE = ("dsb2018",)
 
 
 def draw_losses(results: Sequence[dict], path: Path) -> None:
-    """Training loss of all models of one set, and the loss on fixed crops of `val`."""
+    """Training loss of all models of one set, and the loss on crops of `val`."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -29,15 +32,17 @@ def draw_losses(results: Sequence[dict], path: Path) -> None:
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for result in results:
-        color = COLORS[result["connection"]]
-        # A seed more is drawn paler.
-        style = {"color": color, "alpha": 1.0 if result["seed"] == results[0]["seed"] else 0.4}
-        label = f"{result['connection']}, seed {result['seed']}"
+        plain = result["units"] == UNITS and result["seed"] == results[0]["seed"]
+        style = {"color": COLORS[result["connection"]], "linestyle": "-" if plain else ":"}
+        label = f"{model_of(result)}, seed {result['seed']}"
         left.plot(*_points(result["training_loss"]), label=label, **style)
         for name, values in result["validation"].items():
             if name.startswith("loss"):
                 right.plot(*_points(values), marker=".", label=label, **style)
-    for axes, title in ((left, "training, mean of 20 steps"), (right, "fixed crops of val")):
+    for axes, title in (
+        (left, "training, mean of 20 steps"),
+        (right, "48 crops of val, equal for all"),
+    ):
         axes.set_title(title)
         axes.set_xlabel("step")
         axes.set_ylabel("loss of a 128 x 128 patch")
@@ -54,7 +59,7 @@ def _points(values: Mapping) -> tuple[list[int], list[float]]:
 
 
 def draw_pictures(runs: Mapping[str, Path], path: Path) -> None:
-    """Image, coarse map, refined maps and truth of some images, in rows.
+    """Image (of `FREE` sets), coarse map, refined maps and truth of some images, in rows.
 
     Parameters
     ----------
@@ -77,9 +82,13 @@ def draw_pictures(runs: Mapping[str, Path], path: Path) -> None:
         maps = {"coarse": first.coarse(index).argmax(axis=0)}
         maps |= {name: models[name].refined(index).argmax(axis=0) for name in shown}
         maps["truth"] = truth
-        rgb = image[:, :, ::-1]
-        panels = [("image", rgb)]
-        panels += [(name, _tint(rgb, labels, first.val.palette)) for name, labels in maps.items()]
+        palette = first.val.palette
+        if Path(first.source).name in FREE:
+            rgb = image[:, :, ::-1]
+            panels = [("image", rgb)]
+            panels += [(name, _tint(rgb, labels, palette)) for name, labels in maps.items()]
+        else:
+            panels = [(name, visual.colorize(labels, palette)) for name, labels in maps.items()]
         panels = [(name, _enlarged(panel[part])) for name, panel in panels]
         rows.append(visual.side_by_side(panels, long_side=CROP * ZOOM))
     width = max(row.shape[1] for row in rows)
@@ -119,7 +128,7 @@ def _tint(rgb: np.ndarray, labels: np.ndarray, palette: np.ndarray) -> np.ndarra
 
 
 def _write_small(picture: np.ndarray, path: Path) -> None:
-    """Write a PNG of at most 128 colours, a third of the bytes."""
+    """Write a PNG of at most 256 colours, a third of the bytes."""
     from PIL import Image
 
-    Image.fromarray(picture).quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+    Image.fromarray(picture).quantize(256, kmeans=1).save(path, optimize=True)

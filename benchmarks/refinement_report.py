@@ -24,6 +24,8 @@ MEASURES = {
     "boundary_accuracy": "band accuracy",
 }
 PAGE = "results.md"
+# Of the design that is compared; others are named.
+UNITS = 2
 
 
 def report(runs: Sequence[Path], docs: Path) -> None:
@@ -46,7 +48,7 @@ def report(runs: Sequence[Path], docs: Path) -> None:
         models = {
             r["connection"]: run
             for run, r in finished.items()
-            if r["set"] == set_name and r["seed"] == first
+            if r["set"] == set_name and r["seed"] == first and r["units"] == UNITS
         }
         draw_pictures(models, folder / f"{set_name}.png")
     page = docs / PAGE
@@ -60,19 +62,33 @@ def read(folder: Path) -> list[dict]:
     """All results in a folder, sorted by set, model and seed."""
     results = [json.loads(path.read_text()) for path in folder.glob("*.json")]
     order = list(MODELS)
-    return sorted(results, key=lambda r: (r["set"], order.index(r["connection"]), r["seed"]))
+
+    def place(result: dict):
+        model = order.index(result["connection"])
+        return result["set"], result["units"] != UNITS, model, result["seed"]
+
+    return sorted(results, key=place)
 
 
 def name_of(result: dict) -> str:
-    return f"{result['set']}_{result['connection']}_{result['seed']}"
+    units = "" if result["units"] == UNITS else f"_{result['units']}unit"
+    return f"{result['set']}_{result['connection']}{units}_{result['seed']}"
+
+
+def model_of(result: dict) -> str:
+    """What the tables call a result's model."""
+    model = MODELS[result["connection"]]
+    return model if result["units"] == UNITS else f"{model}, {result['units']} unit"
 
 
 def tables(results: Sequence[dict]) -> dict[str, str]:
     """Markdown tables by name."""
     return {
         "scores": _scores(results),
+        "remeasured": _scores(results, "remeasured"),
         "classes": _classes(results),
         "images": _images(results),
+        "errors": _errors(results),
         "runs": _runs(results),
     }
 
@@ -85,41 +101,41 @@ def with_tables(page: str, results: Sequence[dict]) -> str:
     return page
 
 
-def _scores(results: Sequence[dict]) -> str:
+def _scores(results: Sequence[dict], stage: str = "refined") -> str:
+    """The measures of the coarse maps, and of the maps that each model makes of them."""
     rows = []
     for set_name in _sets(results):
         own = [r for r in results if r["set"] == set_name]
         rows.append([TITLES.get(set_name, set_name), "coarse", "", *_measures(own[0]["coarse"])])
-        rows += [["", MODELS[r["connection"]], r["seed"], *_measures(r["refined"])] for r in own]
+        rows += [["", model_of(r), r["seed"], *_measures(r[stage])] for r in own]
     return _markdown(["set", "map", "seed", *MEASURES.values()], rows)
 
 
 def _classes(results: Sequence[dict]) -> str:
+    """IoU of each class, of the first seed's models."""
+    columns = ["coarse", *MODELS.values()]
     rows = []
     for set_name in _sets(results):
-        own = [r for r in results if r["set"] == set_name]
-        names = own[0]["classes"]
-        for index, name in enumerate(names):
-            cells = [f"coarse {_number(own[0]['coarse']['class_iou'][index])}"]
-            cells += [
-                f"{MODELS[r['connection']]} {_number(r['refined']['class_iou'][index])}"
-                for r in own
-                if r["seed"] == own[0]["seed"]
-            ]
+        own = [r for r in results if r["set"] == set_name and r["units"] == UNITS]
+        ious = {"coarse": own[0]["coarse"]["class_iou"]}
+        for result in own:
+            ious.setdefault(model_of(result), result["refined"]["class_iou"])
+        for index, name in enumerate(own[0]["classes"]):
             title = TITLES.get(set_name, set_name) if index == 0 else ""
-            rows.append([title, name, *(cell.rsplit(" ", 1)[1] for cell in cells)])
-        head = ["set", "class", *(cell.rsplit(" ", 1)[0] for cell in cells)]
-    return _markdown(head, rows)
+            values = [_number(ious[c][index]) if c in ious else "" for c in columns]
+            rows.append([title, name, *values])
+    return _markdown(["set", "class", *columns], rows)
 
 
 def _images(results: Sequence[dict]) -> str:
     """Three-way against one-way, image by image, for equal sets and seeds."""
     rows = []
-    index = {(r["set"], r["connection"], r["seed"]): r for r in results}
-    for (set_name, connection, seed), three in index.items():
-        one = index.get((set_name, "one-way", seed))
+    index = {(r["connection"], r["set"], r["units"], r["seed"]): r for r in results}
+    for (connection, *same), three in index.items():
+        one = index.get(("one-way", *same))
         if connection != "three-way" or one is None:
             continue
+        set_name, units, seed = same
         for key in ("mean_iou", "boundary_accuracy"):
             pairs = zip(three["images"], one["images"], strict=True)
             pairs = [(a["refined"][key], b["refined"][key]) for a, b in pairs]
@@ -127,16 +143,26 @@ def _images(results: Sequence[dict]) -> str:
             mean = sum(gains) / len(gains)
             better = sum(gain > 0 for gain in gains)
             title = TITLES.get(set_name, set_name)
-            row = [title, seed, MEASURES[key], f"{mean:+.4f}", f"{better} of {len(gains)}"]
-            rows.append(row)
-    head = [
-        "set",
-        "seed",
-        "measure of an image",
-        "mean gain of three-way",
-        "images it is better on",
-    ]
+            gain = [MEASURES[key], f"{mean:+.4f}", f"{better} of {len(gains)}"]
+            rows.append([title, units, seed, *gain])
+    head = ["set", "units", "seed", "of an image", "mean gain of three-way", "better on images"]
     return _markdown(head, rows)
+
+
+def _errors(results: Sequence[dict]) -> str:
+    """How far from a true boundary the errors are."""
+    rows = []
+    for set_name in _sets(results):
+        own = [r for r in results if r["set"] == set_name]
+        widths = own[0]["coarse"]["errors_within"]
+        maps = [("coarse", own[0]["coarse"])]
+        maps += [(f"{model_of(r)}, seed {r['seed']}", r["refined"]) for r in own]
+        maps = [(name, summary) for name, summary in maps if "errors_within" in summary]
+        for position, (name, summary) in enumerate(maps):
+            title = TITLES.get(set_name, set_name) if position == 0 else ""
+            shares = [f"{share:.1%}" for share in summary["errors_within"].values()]
+            rows.append([title, name, *shares])
+    return _markdown(["set", "map", *(f"within {width} px" for width in widths)], rows)
 
 
 def _runs(results: Sequence[dict]) -> str:
@@ -144,7 +170,7 @@ def _runs(results: Sequence[dict]) -> str:
     rows = [
         [
             TITLES.get(r["set"], r["set"]),
-            MODELS[r["connection"]],
+            model_of(r),
             r["seed"],
             f"{r['parameters']:,}",
             r["iterations"],

@@ -16,6 +16,8 @@ from caffe_spn.refine import refine
 # Of the coarse maps: every model is given the same ones.
 COARSE_SEED = 2018
 SPLIT = "val"
+# Pixels from a true boundary, to tell how far from it the errors are.
+WIDTHS = (3, 6, 12)
 
 
 @dataclass
@@ -63,24 +65,34 @@ def score(model: Model) -> dict:
     Returns
     -------
     dict
-        ``coarse`` and ``refined``: `SegmentationScore.summary` over all images; ``images``: for
-        each image its name and both summaries without the classes.
+        ``coarse`` and ``refined``: `SegmentationScore.summary` over all images, and the shares of
+        the errors that lie within `WIDTHS` of a true boundary; ``images``: for each image its name
+        and both summaries without the classes.
     """
     val = model.val
     totals = {stage: _new_score(val) for stage in ("coarse", "refined")}
+    wrong = {stage: np.zeros(len(WIDTHS) + 1) for stage in totals}
     images = []
     for index, name in enumerate(val.names):
         truth = val.label(index)
         maps = {"coarse": model.coarse(index), "refined": model.refined(index)}
         images.append({"name": name})
+        bands = [metrics.boundary_band(truth, width) for width in WIDTHS]
         for stage, prob in maps.items():
+            labels = prob.argmax(axis=0)
+            errors = (labels != truth) & (truth != val.ignore_label)
+            wrong[stage] += [errors.sum(), *(errors[band].sum() for band in bands)]
             own = _new_score(val)
-            own.add(truth, prob.argmax(axis=0))
+            own.add(truth, labels)
             totals[stage].confusion += own.confusion
             totals[stage].band_confusion += own.band_confusion
             images[-1][stage] = _plain(own.summary())
             del images[-1][stage]["class_iou"]
-    return {**{stage: _plain(total.summary()) for stage, total in totals.items()}, "images": images}
+    result = {stage: _plain(total.summary()) for stage, total in totals.items()}
+    for stage, counts in wrong.items():
+        shares = _plain((counts[1:] / max(counts[0], 1)).tolist())
+        result[stage]["errors_within"] = dict(zip(map(str, WIDTHS), shares, strict=True))
+    return {**result, "images": images}
 
 
 def _new_score(val: VocSet) -> metrics.SegmentationScore:
