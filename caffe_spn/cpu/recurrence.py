@@ -22,18 +22,18 @@ import numpy as np
 from caffe_spn import cpu
 from caffe_spn.cpu import recurrence_numpy
 from caffe_spn.cpu.recurrence_rules import (
+    ADD,
     ARGMAX,
+    BLOCK,
     MAXIMUM,
     NONE,
     SET,
+    SLOTS,
     SUM_ABS,
     THREE_WAY,
     make_join,
     make_rule,
 )
-
-BLOCK = 64
-SLOTS = 12
 
 # With fewer planes than this for each thread, directions become tasks of their own.
 PLANES_FOR_EACH_THREAD = 2
@@ -213,7 +213,6 @@ def propagate_backward(
         )  # fmt: skip
         return
     from caffe_spn.cpu import recurrence_parallel as kernels
-    from caffe_spn.cpu.recurrence_rules import ADD
 
     with cpu.parallel_section():
         parts = _parts(x_diff)

@@ -17,12 +17,11 @@ import numpy as np
 from caffe_spn.cpu import recurrence_rows as rows
 from caffe_spn.cpu.jit import float_view, jit
 from caffe_spn.cpu.recurrence_join import join, share
-from caffe_spn.cpu.recurrence_rules import ADD, SET
+from caffe_spn.cpu.recurrence_rules import ADD, BLOCK, SET, SLOTS
 from caffe_spn.cpu.recurrence_transpose import columns_to_rows, rows_to_columns
-from caffe_spn.cpu.recurrence_window import BLOCK, block_count, block_window, fetch
+from caffe_spn.cpu.recurrence_window import block_count, block_window, fetch
 
-HIDDEN, CARRY, X, G1, G2, G3, OUT_DIFF, D1, D2, D3, X_DIFF, TURNED = range(12)
-SLOTS = 12
+HIDDEN, CARRY, X, G1, G2, G3, OUT_DIFF, D1, D2, D3, X_DIFF, TURNED = range(SLOTS)
 
 # Where rows begin, with and without halos; NumPy integers for the reason in `recurrence_rules`.
 FLUSH, HALO = np.arange(2)

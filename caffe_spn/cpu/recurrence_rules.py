@@ -14,6 +14,10 @@ MAXIMUM, SUM, MEAN = 0, 1, 2
 # NumPy's integers, because Numba compiles a kernel again for each Python constant it is given.
 SET, ADD, MAX, ARGMAX = np.arange(4)
 
+# Scan steps that are computed together, and the blocks of memory a thread needs for them.
+BLOCK = 64
+SLOTS = 12
+
 # Below this sum of absolute gates SUM_ABS divides by it instead, as the Divide layer does.
 SMALLEST_SUM = 1e-6
 

@@ -6,8 +6,8 @@ A block is 64 scan steps: 64 rows in a vertical scan, 64 columns in a horizontal
 from collections import namedtuple
 
 from caffe_spn.cpu.jit import jit, prefetch
+from caffe_spn.cpu.recurrence_rules import BLOCK
 
-BLOCK = 64
 FLOAT_BYTES = 4
 CACHE_LINE = 64
 
