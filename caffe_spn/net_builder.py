@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from caffe_spn.backward_plan import drop_idle_backward, force_backward
 from caffe_spn.blob import Blob
 from caffe_spn.errors import CaffeSpnError, PrototxtError, ShapeError
 from caffe_spn.graph.splits import unknown_bottom
@@ -97,9 +98,9 @@ class NetBuilder:
                     raise located from error
                 if not self._follows_from_another(layer_param):
                     self.problems.append(located)
-        self._drop_idle_backward()
+        drop_idle_backward(self)
         if self.param.force_backward:
-            self._force_backward()
+            force_backward(self)
         return self
 
     @property
@@ -267,32 +268,6 @@ class NetBuilder:
                 known[learnable] = stated
         blob.share_data(owner)
         blob.share_diff(owner)
-
-    def _drop_idle_backward(self) -> None:
-        """No backward where no loss is above, or where propagate_down cut every path from one."""
-        under_loss: set[int] = set()
-        cut: set[int] = set()
-        for i in reversed(range(len(self.layers))):
-            tops = self.top_ids[i]
-            weights = self.layers[i].loss_weights
-            contributes = any(w or t in under_loss for t, w in zip(tops, weights, strict=True))
-            if not contributes or all(t in cut for t in tops):
-                self.layer_need_backward[i] = False
-                self.bottom_need_backward[i] = [False] * len(self.bottom_ids[i])
-            for j, b in enumerate(self.bottom_ids[i]):
-                if contributes:
-                    under_loss.add(b)
-                if not self.bottom_need_backward[i][j]:
-                    cut.add(b)
-
-    def _force_backward(self) -> None:
-        for i, layer in enumerate(self.layers):
-            self.layer_need_backward[i] = True
-            self.bottom_need_backward[i] = [
-                wanted or layer.allow_force_backward(j)
-                for j, wanted in enumerate(self.bottom_need_backward[i])
-            ]
-            layer.param_propagate_down = [True] * len(layer.blobs)
 
     def _locate(self, error: CaffeSpnError, layer_param) -> CaffeSpnError:
         layer = f"layer '{layer_param.name}' ({layer_param.type})"
