@@ -113,7 +113,8 @@ def _scores(results: Sequence[dict], stage: str = "refined") -> str:
 
 def _classes(results: Sequence[dict]) -> str:
     """IoU of each class, of the first seed's models."""
-    columns = ["coarse", *MODELS.values()]
+    found = [r["connection"] for r in results if r["units"] == UNITS]
+    columns = ["coarse", *(name for key, name in MODELS.items() if key in found)]
     rows = []
     for set_name in _sets(results):
         own = [r for r in results if r["set"] == set_name and r["units"] == UNITS]
