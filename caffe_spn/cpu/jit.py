@@ -117,15 +117,15 @@ def byte_view(array, shape):
 
 @intrinsic
 def prefetch(typingctx, address):
-    """Ask for the cache line at an address, which need not be mapped, before it is needed."""
+    """Ask for the cache line at an address, which need not be mapped, in the second-level cache."""
 
     def generate(context, builder, signature, arguments):
         pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         declared = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
         function = builder.module.declare_intrinsic("llvm.prefetch", [pointer], declared)
-        read, keep_in_all_levels, data = number(0), number(3), number(1)
+        read, second_level, data = number(0), number(2), number(1)
         at = builder.inttoptr(arguments[0], pointer)
-        builder.call(function, [at, read, keep_in_all_levels, data])
+        builder.call(function, [at, read, second_level, data])
         return context.get_dummy_value()
 
     return types.void(types.intp), generate

@@ -19,7 +19,7 @@ from caffe_spn.cpu.jit import float_view, jit
 from caffe_spn.cpu.recurrence_join import join, share
 from caffe_spn.cpu.recurrence_rules import ADD, BLOCK, SET, SLOTS
 from caffe_spn.cpu.recurrence_transpose import columns_to_rows, rows_to_columns
-from caffe_spn.cpu.recurrence_window import block_count, block_window, fetch
+from caffe_spn.cpu.recurrence_window import FLOAT_BYTES, block_count, block_window, corner, fetch
 
 HIDDEN, CARRY, X, G1, G2, G3, OUT_DIFF, D1, D2, D3, X_DIFF, TURNED = range(SLOTS)
 
@@ -81,13 +81,18 @@ def scan_block(x, g, rule, hidden, width, reverse, first, ahead, ahead_window):
     """
     g1, g2, g3 = g
     count = x.shape[0]
-    share_of_rows = (ahead_window.height + count - 1) // count
+    row_bytes = ahead[0].shape[1] * FLOAT_BYTES
+    width_bytes = ahead_window.width * FLOAT_BYTES
+    a0, a1 = corner(ahead[0], ahead_window), corner(ahead[1], ahead_window)
+    a2, a3 = corner(ahead[2], ahead_window), corner(ahead[3], ahead_window)
+    rows_a_step = (ahead_window.height + count - 1) // count
     for i in range(count):
-        fetch(ahead[0], ahead_window, i * share_of_rows, (i + 1) * share_of_rows)
-        fetch(ahead[2], ahead_window, i * share_of_rows, (i + 1) * share_of_rows)
+        fetched, soon = i * rows_a_step, min((i + 1) * rows_a_step, ahead_window.height)
+        fetch(a0, row_bytes, fetched, soon, width_bytes)
+        fetch(a2, row_bytes, fetched, soon, width_bytes)
         if rule.three_way:
-            fetch(ahead[1], ahead_window, i * share_of_rows, (i + 1) * share_of_rows)
-            fetch(ahead[3], ahead_window, i * share_of_rows, (i + 1) * share_of_rows)
+            fetch(a1, row_bytes, fetched, soon, width_bytes)
+            fetch(a3, row_bytes, fetched, soon, width_bytes)
         t = count - 1 - i if reverse else i
         h = hidden[t + 1]
         if first and i == 0:

@@ -34,16 +34,20 @@ def block_window(shape, direction, turn):
     return Window(0, start, height, min(BLOCK, width - start))
 
 
-@jit()
-def fetch(plane, window, first, last):
-    """Fetch rows `first` to `last` of a window, to be called while something else computes.
+@jit(inline="always")
+def corner(plane, window):
+    """The address at which a window of a plane begins."""
+    return plane.ctypes.data + (window.top * plane.shape[1] + window.left) * FLOAT_BYTES
+
+
+@jit(inline="always")
+def fetch(start, row_bytes, first, last, width_bytes):
+    """Fetch rows `first` to `last` below an address, while something else computes.
 
     Processors fetch ahead by themselves only along rising addresses, but half of the scans run
     backwards, half jump from row to row, and each plane begins somewhere else.
     """
-    row_bytes = plane.shape[1] * FLOAT_BYTES
-    start = plane.ctypes.data + window.top * row_bytes + window.left * FLOAT_BYTES
-    for k in range(first, min(last, window.height)):
+    for k in range(first, last):
         row = start + k * row_bytes
-        for address in range(row, row + window.width * FLOAT_BYTES, CACHE_LINE):
+        for address in range(row, row + width_bytes, CACHE_LINE):
             prefetch(address)
