@@ -5,6 +5,7 @@ Source: `BaseConvolutionLayer` of BVLC Caffe.
 
 import math
 
+from caffe_spn.cpu import convolution
 from caffe_spn.cpu.convolution_geometry import Geometry
 from caffe_spn.layer import Layer
 
@@ -18,6 +19,9 @@ class BaseConvolution(Layer):
         Kernel, stride, pad, dilation and groups, one number for each spatial axis.
     channel_axis : int
         The axis of the channels; those before it are independent images.
+    along, against : function
+        The pass from bottom to top and its adjoint; a subclass names them, and
+        `weight_gradient`, which adds to the weights' diff.
     """
 
     def setup(self, bottom, top):
@@ -146,3 +150,21 @@ class BaseConvolution(Layer):
 
     def bias(self):
         return self.blobs[1].data if self.has_bias else None
+
+    def forward_cpu(self, bottom, top):
+        weights = self.blobs[0].data
+        for x, y in zip(bottom, top, strict=True):
+            self.along(
+                self.images(x.data), weights, self.bias(), self.images(y.data), self.geometry
+            )
+
+    def backward_cpu(self, top, propagate_down, bottom):
+        weights = self.blobs[0].data
+        for x, y, wanted in zip(bottom, top, propagate_down, strict=True):
+            top_diff = self.images(y.diff)
+            if self.has_bias and self.param_propagate_down[1]:
+                convolution.backward_bias(top_diff, self.blobs[1].diff)
+            if self.param_propagate_down[0]:
+                self.weight_gradient(self.images(x.data), top_diff, self.blobs[0].diff)
+            if wanted:
+                self.against(top_diff, weights, None, self.images(x.diff), self.geometry)

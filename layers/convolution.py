@@ -57,23 +57,9 @@ class Convolution(BaseConvolution):
     def output_spatial(self, spatial):
         return self.geometry.output_shape(spatial)
 
-    def forward_cpu(self, bottom, top):
-        weights = self.blobs[0].data
-        for x, y in zip(bottom, top, strict=True):
-            convolution.forward(
-                self.images(x.data), weights, self.bias(), self.images(y.data), self.geometry
-            )
+    # The net's forward is the convolution itself, its backward to data the transposed one.
+    along = staticmethod(convolution.forward)
+    against = staticmethod(convolution.backward_data)
 
-    def backward_cpu(self, top, propagate_down, bottom):
-        for x, y, wanted in zip(bottom, top, propagate_down, strict=True):
-            top_diff = self.images(y.diff)
-            if self.has_bias and self.param_propagate_down[1]:
-                convolution.backward_bias(top_diff, self.blobs[1].diff)
-            if self.param_propagate_down[0]:
-                convolution.backward_weights(
-                    top_diff, self.images(x.data), self.blobs[0].diff, self.geometry
-                )
-            if wanted:
-                convolution.backward_data(
-                    top_diff, self.blobs[0].data, None, self.images(x.diff), self.geometry
-                )
+    def weight_gradient(self, x, top_diff, weight_diff):
+        convolution.backward_weights(top_diff, x, weight_diff, self.geometry)

@@ -55,23 +55,9 @@ class Deconvolution(BaseConvolution):
     def output_spatial(self, spatial):
         return self.geometry.transposed_shape(spatial)
 
-    def forward_cpu(self, bottom, top):
-        weights = self.blobs[0].data
-        for x, y in zip(bottom, top, strict=True):
-            convolution.backward_data(
-                self.images(x.data), weights, self.bias(), self.images(y.data), self.geometry
-            )
+    # A convolution with the two passes exchanged, so that top and bottom change roles.
+    along = staticmethod(convolution.backward_data)
+    against = staticmethod(convolution.forward)
 
-    def backward_cpu(self, top, propagate_down, bottom):
-        for x, y, wanted in zip(bottom, top, propagate_down, strict=True):
-            top_diff = self.images(y.diff)
-            if self.has_bias and self.param_propagate_down[1]:
-                convolution.backward_bias(top_diff, self.blobs[1].diff)
-            if self.param_propagate_down[0]:
-                convolution.backward_weights(
-                    self.images(x.data), top_diff, self.blobs[0].diff, self.geometry
-                )
-            if wanted:
-                convolution.forward(
-                    top_diff, self.blobs[0].data, None, self.images(x.diff), self.geometry
-                )
+    def weight_gradient(self, x, top_diff, weight_diff):
+        convolution.backward_weights(x, top_diff, weight_diff, self.geometry)
