@@ -16,7 +16,7 @@ from caffe_spn.errors import CaffeSpnError, PrototxtError, WeightsError
 from caffe_spn.graph.filter import filter_net
 from caffe_spn.graph.splits import insert_splits
 from caffe_spn.graph.upgrade import upgrade
-from caffe_spn.net_builder import NetBuilder
+from caffe_spn.net_builder import NetBuilder, at_layer
 from caffe_spn.proto import caffe_pb2, text
 from caffe_spn.pycaffe import PycaffeNet
 from caffe_spn.vectors import StringVec
@@ -285,13 +285,7 @@ class Net(PycaffeNet):
         return type(error)(error.message, f"{self._source}: {error.where}", error.help)
 
     def _at_layer(self, error: CaffeSpnError, index: int) -> CaffeSpnError:
-        param = self._layer_params[index]
-        layer = f"layer '{param.name}' ({param.type})"
-        where = error.where or layer
-        if not where.startswith("layer '"):
-            where = f"{layer}: {where}"
-        place = self._place(param)
-        return type(error)(error.message, f"{place}: {where}" if place else where, error.help)
+        return at_layer(error, self._layer_params[index], self._place)
 
     def _notify(self, event: str, index: int) -> None:
         for callback in self._callbacks[event]:

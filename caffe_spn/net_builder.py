@@ -21,6 +21,16 @@ from caffe_spn.vectors import LayerVec
 AUTOMATIC_TOP = "(automatic)"
 
 
+def at_layer(error: CaffeSpnError, layer_param, place: Callable) -> CaffeSpnError:
+    """The same error with the layer, and what `place` knows of its file and line, in front."""
+    layer = f"layer '{layer_param.name}' ({layer_param.type})"
+    where = error.where or layer
+    if not where.startswith("layer '"):
+        where = f"{layer}: {where}"
+    found = place(layer_param)
+    return type(error)(error.message, f"{found}: {where}" if found else where, error.help)
+
+
 class NetBuilder:
     """Creates the layers of a network one after the other.
 
@@ -93,7 +103,7 @@ class NetBuilder:
             try:
                 self._add_layer(layer_param)
             except CaffeSpnError as error:
-                located = self._locate(error, layer_param)
+                located = at_layer(error, layer_param, self.place)
                 if self.problems is None:
                     raise located from error
                 if not self._follows_from_another(layer_param):
@@ -268,14 +278,6 @@ class NetBuilder:
                 known[learnable] = stated
         blob.share_data(owner)
         blob.share_diff(owner)
-
-    def _locate(self, error: CaffeSpnError, layer_param) -> CaffeSpnError:
-        layer = f"layer '{layer_param.name}' ({layer_param.type})"
-        where = error.where or layer
-        place = self.place(layer_param)
-        if not where.startswith("layer '"):
-            where = f"{layer}: {where}"
-        return type(error)(error.message, f"{place}: {where}" if place else where, error.help)
 
     def _follows_from_another(self, layer_param) -> bool:
         """Whether a collected error only says that a faulty layer's tops are missing."""
