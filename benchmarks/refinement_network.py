@@ -11,6 +11,9 @@ from caffe_spn.prototxt.network import PARTS
 CONNECTIONS = ("three-way", "one-way", "none")
 # Of a training: validation crops are looked at, and snapshots are taken, this often.
 INTERVALS = 10
+# Of batch norm's moving averages. The design's 0.9 is for trainings of minutes; here they average
+# over fifty batches, because the images of one set can differ a lot.
+STATISTICS_FRACTION = 0.98
 
 
 def write_network(
@@ -31,7 +34,7 @@ def write_network(
         The set, in the layout of PASCAL VOC.
     connection : str
         One of `CONNECTIONS`. The twins are equal but for the propagation; see
-        `leave_propagation_out` for ``none``.
+        `leave_propagation_out` for ``none``. Each patch of a batch is of another image.
     iterations, seed, long_side, units : int
     """
     generate(
@@ -43,13 +46,17 @@ def write_network(
         connection="three-way" if connection == "none" else connection,
         long_side=long_side,
         units=units,
+        patches_per_image=1,
     )
-    if connection == "none":
-        for part in PARTS:
-            path = folder / f"{part}.prototxt"
-            net = text.read(str(path), caffe_pb2.NetParameter)
+    for part in PARTS:
+        path = folder / f"{part}.prototxt"
+        net = text.read(str(path), caffe_pb2.NetParameter)
+        for layer in net.layer:
+            if layer.type == "BatchNorm":
+                layer.batch_norm_param.moving_average_fraction = STATISTICS_FRACTION
+        if connection == "none":
             leave_propagation_out(net)
-            path.write_text(text.to_text(net), encoding="utf-8")
+        path.write_text(text.to_text(net), encoding="utf-8")
     path = folder / "solver.prototxt"
     solver = text.read(str(path), caffe_pb2.SolverParameter)
     solver.random_seed = seed
