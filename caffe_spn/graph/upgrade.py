@@ -13,6 +13,7 @@ from __future__ import annotations
 from caffe_spn.errors import PrototxtError
 from caffe_spn.graph.upgrade_v0 import upgrade_v0
 from caffe_spn.proto import caffe_pb2
+from caffe_spn.proto.fields import copy_into, put
 
 _V1_TYPES = {
     "NONE": "",
@@ -92,8 +93,7 @@ def upgrade(net_param: caffe_pb2.NetParameter) -> tuple[caffe_pb2.NetParameter, 
     PrototxtError
         If the net mixes generations, or says something that no current net can say.
     """
-    net, complete = caffe_pb2.NetParameter(), True
-    net.CopyFrom(net_param)
+    net, complete = copy_into(caffe_pb2.NetParameter(), net_param), True
     if any(layer.HasField("layer") for layer in net.layers):
         net, complete = upgrade_v0(net)
     _upgrade_data_transforms(net)
@@ -113,8 +113,7 @@ def upgrade_solver(solver_param: caffe_pb2.SolverParameter) -> caffe_pb2.SolverP
     PrototxtError
         If both are given.
     """
-    solver = caffe_pb2.SolverParameter()
-    solver.CopyFrom(solver_param)
+    solver = copy_into(caffe_pb2.SolverParameter(), solver_param)
     if solver.HasField("solver_type"):
         if solver.HasField("type"):
             raise PrototxtError(
@@ -143,7 +142,7 @@ def _upgrade_data_transforms(net: caffe_pb2.NetParameter) -> None:
         param.SetInParent()
         layer.transform_param.SetInParent()
         for name in old_fields(layer):
-            setattr(layer.transform_param, name, getattr(param, name))
+            put(layer.transform_param, name, getattr(param, name))
             param.ClearField(name)
 
 
@@ -161,15 +160,17 @@ def _upgrade_v1(net: caffe_pb2.NetParameter) -> bool:
 
 
 def _upgrade_v1_layer(v1: caffe_pb2.V1LayerParameter, layer: caffe_pb2.LayerParameter) -> bool:
+    complete = not v1.HasField("layer")
     for field, value in v1.ListFields():
-        if field.name == "name":
-            layer.name = value
+        if field.name == "name" or field.name in _V1_LISTS:
+            put(layer, field.name, value)
+        elif field.name not in layer.DESCRIPTOR.fields_by_name:
+            # An extension may add a field to the old message alone.
+            complete = complete and not field.name.endswith("_param")
         elif field.name.endswith("_param"):
-            getattr(layer, field.name).CopyFrom(value)
-        elif field.name in _V1_LISTS:
-            getattr(layer, field.name).MergeFrom(value)
+            put(layer, field.name, value)
     if v1.HasField("type"):
-        layer.type = _V1_TYPES[caffe_pb2.V1LayerParameter.LayerType.Name(v1.type)]
+        layer.type = _v1_type(v1)
     for new_name, values in (
         ("name", v1.param),
         ("share_mode", v1.blob_share_mode),
@@ -179,8 +180,19 @@ def _upgrade_v1_layer(v1: caffe_pb2.V1LayerParameter, layer: caffe_pb2.LayerPara
         for index, value in enumerate(values):
             if index == len(layer.param):
                 layer.param.add()
-            setattr(layer.param[index], new_name, value)
-    return not v1.HasField("layer")
+            put(layer.param[index], new_name, value)
+    return complete
+
+
+def _v1_type(v1: caffe_pb2.V1LayerParameter) -> str:
+    name = caffe_pb2.V1LayerParameter.LayerType.Name(v1.type)
+    if name not in _V1_TYPES:
+        raise PrototxtError(
+            f"{name} is an extension's; what the type is called today is not known",
+            where=f"layer '{v1.name}'",
+            help='write the layer in the current form: layer { type: "Name" }',
+        )
+    return _V1_TYPES[name]
 
 
 def _upgrade_input(net: caffe_pb2.NetParameter) -> None:
@@ -195,13 +207,14 @@ def _upgrade_input(net: caffe_pb2.NetParameter) -> None:
     if shapes:
         if len(shapes) < len(net.input) or (net.input_dim and len(shapes[-1]) < 4):
             raise PrototxtError(
-                f"the net has {len(net.input)} inputs ({', '.join(net.input)}), "
+                f"the net has {len(net.input)} inputs ({', '.join(map(str, net.input))}), "
                 f"{len(net.input_shape)} input_shape and {len(net.input_dim)} input_dim",
                 help="give one input_shape { } or four input_dim for each input",
             )
         layers = list(net.layer)
         net.ClearField("layer")
-        layer = net.layer.add(name="input", type="Input", top=net.input)
+        layer = net.layer.add(name="input", type="Input")
+        put(layer, "top", net.input)
         for shape, _ in zip(shapes, net.input, strict=False):
             layer.input_param.shape.add(dim=shape)
         net.layer.extend(layers)

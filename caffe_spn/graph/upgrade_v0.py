@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from caffe_spn.errors import PrototxtError, nearest
 from caffe_spn.proto import caffe_pb2
+from caffe_spn.proto.fields import put
 
 _TYPES = {
     "accuracy": "ACCURACY",
@@ -106,10 +107,11 @@ def upgrade_v0(net: caffe_pb2.NetParameter) -> tuple[caffe_pb2.NetParameter, boo
     PrototxtError
         If a type is not known, or a padding layer does not lead into conv or pool.
     """
-    out = caffe_pb2.NetParameter(input=net.input, input_dim=net.input_dim)
+    out = caffe_pb2.NetParameter(input_dim=net.input_dim)
+    put(out, "input", net.input)
     for field in ("name", "force_backward"):
         if net.HasField(field):
-            setattr(out, field, getattr(net, field))
+            put(out, field, getattr(net, field))
     complete = True
     for old in _merge_padding(net):
         complete = _upgrade_layer(old, out.layers.add()) and complete
@@ -123,6 +125,7 @@ def _merge_padding(net: caffe_pb2.NetParameter) -> list[caffe_pb2.V1LayerParamet
     for old in net.layers:
         connection = caffe_pb2.V1LayerParameter()
         connection.CopyFrom(old)
+        bottoms = list(old.bottom)
         for index, bottom in enumerate(old.bottom):
             if bottom not in makers:
                 raise PrototxtError(
@@ -133,7 +136,9 @@ def _merge_padding(net: caffe_pb2.NetParameter) -> list[caffe_pb2.V1LayerParamet
             if padding is not None and padding.layer.type == "padding":
                 _check_padding(padding, old)
                 connection.layer.pad = padding.layer.pad
-                connection.bottom[index] = padding.bottom[0]
+                bottoms[index] = padding.bottom[0]
+        connection.ClearField("bottom")
+        put(connection, "bottom", bottoms)
         if old.layer.type != "padding":
             kept.append(connection)
         makers.update((top, old) for top in old.top)
@@ -158,25 +163,21 @@ def _check_padding(
 
 
 def _upgrade_layer(old: caffe_pb2.V1LayerParameter, new: caffe_pb2.V1LayerParameter) -> bool:
-    new.bottom.extend(old.bottom)
-    new.top.extend(old.top)
+    put(new, "bottom", old.bottom)
+    put(new, "top", old.top)
     # A V1 layer among V0 layers keeps no more than that, in Caffe too.
     complete = old.HasField("layer")
     for field, value in old.layer.ListFields():
-        if field.name == "name":
-            new.name = value
+        if field.name in ("name", "blobs", "blobs_lr", "weight_decay"):
+            put(new, field.name, value)
         elif field.name == "type":
             new.type = _type(value)
-        elif field.name == "blobs":
-            new.blobs.MergeFrom(value)
-        elif field.name in ("blobs_lr", "weight_decay"):
-            getattr(new, field.name).extend(value)
         elif field.name in _TRANSFORM:
-            setattr(new.transform_param, _TRANSFORM[field.name], value)
+            put(new.transform_param, _TRANSFORM[field.name], value)
         elif field.name == "hdf5_output_param" and old.layer.type == "hdf5_output":
             new.hdf5_output_param.CopyFrom(value)
         elif old.layer.type in _OPTIONS.get(field.name, ("", ()))[1]:
-            _set(getattr(new, _PARAM_OF_TYPE[old.layer.type]), _OPTIONS[field.name][0], value)
+            put(getattr(new, _PARAM_OF_TYPE[old.layer.type]), _OPTIONS[field.name][0], value)
         elif field.name not in _DROPPED:
             complete = False
     return complete
@@ -184,19 +185,9 @@ def _upgrade_layer(old: caffe_pb2.V1LayerParameter, new: caffe_pb2.V1LayerParame
 
 def _type(name: str) -> int:
     if name not in _TYPES:
-        near = nearest(name, _TYPES)
+        near = nearest(str(name), _TYPES)
         raise PrototxtError(
             f"'{name}' is no layer type of the first generation of Caffe's format",
             help=f"did you mean '{near}'?" if near else None,
         )
     return caffe_pb2.V1LayerParameter.LayerType.Value(_TYPES[name])
-
-
-def _set(param, name: str, value) -> None:
-    if hasattr(value, "DESCRIPTOR"):
-        getattr(param, name).CopyFrom(value)
-    elif hasattr(getattr(param, name), "append"):
-        # A convolution has one pad, kernel size and stride for each axis.
-        getattr(param, name).append(value)
-    else:
-        setattr(param, name, value)

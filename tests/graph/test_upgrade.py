@@ -4,7 +4,7 @@ import pytest
 
 from caffe_spn.errors import PrototxtError
 from caffe_spn.graph.upgrade import upgrade, upgrade_solver
-from caffe_spn.proto import binary, caffe_pb2, text
+from caffe_spn.proto import binary, caffe_pb2, text, wire
 from tests import golden_cases as golden
 
 
@@ -122,3 +122,53 @@ def test_v1_layer_among_v0_layers_is_reported():
     new, complete = upgrade(net(source))
     assert new == net('layer { type: "TanH" top: "x" } layer { bottom: "x" }')
     assert not complete
+
+
+def part(number, content):
+    return wire.length_delimited(number, content) + content
+
+
+LATIN = "donn\xe9es".encode("latin-1")
+V1_DATA = b"\x28\x05"
+NOT_UTF8 = [
+    part(2, part(4, LATIN)),
+    part(2, part(2, LATIN) + part(3, LATIN) + part(1001, LATIN)),
+    part(2, V1_DATA + part(11, part(1, LATIN) + part(3, LATIN))),
+    part(1, LATIN) + part(2, part(1, part(2, b"data") + part(16, LATIN) + part(18, LATIN))),
+    part(2, part(1, part(1, LATIN) + part(2, b"relu")) + part(3, LATIN)),
+    part(3, LATIN) + b"\x20\x01" * 4,
+    part(3, LATIN)
+    + part(2, part(1, part(2, b"padding")) + part(2, LATIN) + part(3, b"p"))
+    + part(2, part(1, part(2, b"conv")) + part(2, b"p") + part(3, LATIN)),
+]
+
+
+@pytest.mark.parametrize("old", NOT_UTF8)
+def test_texts_that_are_not_utf8_stay_as_they_are(old):
+    new, complete = upgrade(caffe_pb2.NetParameter.FromString(old))
+    assert complete
+    assert not new.layers
+    assert new.SerializeToString().count(LATIN) == old.count(LATIN)
+
+
+def test_unknown_v0_type_that_is_not_utf8():
+    with pytest.raises(PrototxtError, match="is no layer type of the first generation"):
+        upgrade(caffe_pb2.NetParameter.FromString(part(2, part(1, part(2, LATIN)))))
+
+
+def test_messages_of_other_classes():
+    """As those of a real caffe_pb2, which another program has in the default pool."""
+    from google.protobuf import descriptor_pb2, descriptor_pool
+
+    file = descriptor_pb2.FileDescriptorProto()
+    caffe_pb2.DESCRIPTOR.CopyToProto(file)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    found = pool.FindMessageTypeByName
+    for name, function in (("NetParameter", upgrade), ("SolverParameter", upgrade_solver)):
+        message_class = caffe_pb2._message_class_factory(pool)(found(f"caffe.{name}"))
+        theirs = message_class(**({"name": "n"} if name == "NetParameter" else {"net": "n"}))
+        result = function(theirs)
+        result = result[0] if isinstance(result, tuple) else result
+        assert isinstance(result, getattr(caffe_pb2, name))
+        assert result.SerializeToString() == theirs.SerializeToString() != b""
