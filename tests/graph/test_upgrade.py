@@ -138,6 +138,7 @@ NOT_UTF8 = [
     part(2, part(1, part(1, LATIN) + part(2, b"relu")) + part(3, LATIN)),
     part(3, LATIN) + b"\x20\x01" * 4,
     part(3, LATIN)
+    + b"\x20\x01" * 4
     + part(2, part(1, part(2, b"padding")) + part(2, LATIN) + part(3, b"p"))
     + part(2, part(1, part(2, b"conv")) + part(2, b"p") + part(3, LATIN)),
 ]
