@@ -6,7 +6,7 @@ Source: `AccuracyLayer` of BVLC Caffe.
 import numpy as np
 
 from caffe_spn.layer import Layer, register
-from caffe_spn.layers.loss import read_labels
+from caffe_spn.layers.loss import check_label_count, read_labels
 from caffe_spn.layers.softmax import around_axis
 
 
@@ -17,6 +17,7 @@ class Accuracy(Layer):
     Parameters
     ----------
     top_k : int, default 1
+        How many of the best classes may hold the label.
     axis : int, default 1
         The axis of the classes; may count from the back.
     ignore_label : int, optional
@@ -26,6 +27,7 @@ class Accuracy(Layer):
     -------
     scores : (N, C, ...)
     labels : (N, ...) or (N, 1, ...)
+        Integers from 0 to C - 1; one for each position.
 
     Tops
     ----
@@ -45,6 +47,15 @@ class Accuracy(Layer):
     -----
     A score equal to that of the label counts as better: a constant prediction is not accurate.
     So does NaN, which in Caffe makes every prediction accurate. There is no gradient.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "accuracy" type: "Accuracy" bottom: "scores" bottom: "labels" top: "accuracy"
+          accuracy_param { top_k: 5 ignore_label: 255 }
+        }
     """
 
     no_backward_bottoms = (0, 1)
@@ -58,13 +69,7 @@ class Accuracy(Layer):
         scores, labels = bottom
         axis = self.axis(scores, self.layer_param.accuracy_param.axis)
         self.dims = outer, classes, inner = around_axis(scores.shape, axis)
-        if outer * inner != labels.count:
-            raise self.shape_error(
-                f"bottom 1 (labels) is {labels.shape}, {labels.count} labels; bottom 0 (scores)"
-                f" is {scores.shape} with classes along axis {axis}, so it needs"
-                f" {outer * inner}",
-                help="there is one label for each position, such as (N, H, W) for (N, C, H, W)",
-            )
+        check_label_count(self, scores, labels, axis, outer * inner)
         if self.top_k > classes:
             raise self.shape_error(
                 f"has top_k {self.top_k}, but bottom 0 (scores) {scores.shape} has {classes}"

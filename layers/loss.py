@@ -9,12 +9,15 @@ from caffe_spn.errors import DataError
 from caffe_spn.layer import Layer
 from caffe_spn.proto.caffe_pb2 import LossParameter
 
+# Caffe's losses take no logarithm of, and divide by no, probability below this.
+LOG_THRESHOLD = 1e-20
+
 
 class LossLayer(Layer):
     """Base of layers whose first top is a loss.
 
-    The loss has weight 1 unless the definition says otherwise, and labels (bottom 1) get no
-    gradient.
+    The loss has weight 1 unless the definition says otherwise, and labels (bottom 1, or whatever
+    `no_backward_bottoms` names) get no gradient.
     """
 
     is_loss = True
@@ -33,12 +36,21 @@ class LossLayer(Layer):
     def refuse_label_gradient(self, propagate_down) -> None:
         """Raise if a gradient of a bottom is wanted that has none."""
         for i in self.no_backward_bottoms:
-            if propagate_down[i]:
+            if i < len(propagate_down) and propagate_down[i]:
                 raise self.param_error(
                     f"cannot compute a gradient for bottom {i}"
-                    f" ('{self.layer_param.bottom[i]}'), the labels",
-                    help="put 'propagate_down: false' for it, or feed the labels from data",
+                    f" ('{self.layer_param.bottom[i]}'), the {self.bottoms.name(i)}",
+                    help="put 'propagate_down: false' for it, or feed it from data",
                 )
+
+    def check_labels(self, labels, examples: int) -> None:
+        """Raise unless there is one label for each example."""
+        if labels.count != examples:
+            raise self.shape_error(
+                f"the labels are {labels.shape}, {labels.count} of them; there is one for each of"
+                f" the {examples} examples",
+                help=f"give them the shape ({examples},)",
+            )
 
 
 def normalization_mode(param, default):
@@ -73,7 +85,17 @@ def normalizer(mode, outer: int, inner: int, valid: int) -> float:
     return float(max(1, counts[mode]))
 
 
-def read_labels(layer: Layer, blob, classes: int, ignore_label: int | None, remedy: str):
+def check_label_count(layer: Layer, scores, labels, axis: int, positions: int) -> None:
+    """Raise unless there is one label for each position before and after the class axis."""
+    if labels.count != positions:
+        raise layer.shape_error(
+            f"bottom 1 (labels) is {labels.shape}, {labels.count} labels; bottom 0 (scores)"
+            f" is {scores.shape} with classes along axis {axis}, so it needs {positions}",
+            help="there is one label for each position, such as (N, H, W) for (N, C, H, W)",
+        )
+
+
+def read_labels(layer: Layer, blob, classes: int, ignore_label: int | None, remedy: str = ""):
     """The labels as integers, and which of them count.
 
     Parameters
@@ -84,8 +106,8 @@ def read_labels(layer: Layer, blob, classes: int, ignore_label: int | None, reme
         The labels; fractions are cut off, as in Caffe.
     classes : int
     ignore_label : int or None
-    remedy : str
-        How the layer's user states a label to ignore.
+    remedy : str, optional
+        How the layer's user states a label to ignore, where that is possible.
 
     Returns
     -------
@@ -117,10 +139,15 @@ def read_labels(layer: Layer, blob, classes: int, ignore_label: int | None, reme
 
 
 def _label_error(layer, blob, position, classes, remedy) -> DataError:
+    help = "correct the labels, or give the layer below more outputs"
+    if remedy:
+        help = (
+            "correct the labels, give the layer below more outputs, or leave such labels out"
+            f" with {remedy}"
+        )
     return DataError(
         f"label {blob.data[position]:g} at {position} of bottom 1, shape {blob.shape}; there are"
         f" {classes} classes, so labels go from 0 to {classes - 1}",
         where=layer.where,
-        help=f"correct the labels, give the layer below more outputs, or leave such labels out"
-        f" with {remedy}",
+        help=help,
     )

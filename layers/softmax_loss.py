@@ -9,7 +9,13 @@ import numpy as np
 
 from caffe_spn.blob import Blob
 from caffe_spn.layer import register
-from caffe_spn.layers.loss import LossLayer, normalization_mode, normalizer, read_labels
+from caffe_spn.layers.loss import (
+    LossLayer,
+    check_label_count,
+    normalization_mode,
+    normalizer,
+    read_labels,
+)
 from caffe_spn.layers.softmax import around_axis, softmax
 from caffe_spn.proto.caffe_pb2 import LossParameter
 
@@ -30,6 +36,8 @@ class SoftmaxWithLoss(LossLayer):
     ----------
     softmax_param.axis : int, default 1
         The axis of the classes.
+    softmax_param.engine : accepted and ignored
+        There is one implementation.
     loss_param.ignore_label : int, optional
         Positions with this label cost nothing and get no gradient.
     loss_param.normalization : FULL, VALID, BATCH_SIZE or NONE, default VALID
@@ -60,6 +68,15 @@ class SoftmaxWithLoss(LossLayer):
     -----
     As in Caffe, log takes at least the smallest normal float32 (1.2e-38), so that a probability
     of 0 costs 87.3 and not infinity.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "loss" type: "SoftmaxWithLoss" bottom: "scores" bottom: "labels" top: "loss"
+          loss_param { ignore_label: 255 normalization: BATCH_SIZE }
+        }
     """
 
     def setup(self, bottom, top):
@@ -74,13 +91,7 @@ class SoftmaxWithLoss(LossLayer):
         scores, labels = bottom
         axis = self.axis(scores, self.layer_param.softmax_param.axis)
         dims = outer, classes, inner = around_axis(scores.shape, axis)
-        if outer * inner != labels.count:
-            raise self.shape_error(
-                f"bottom 1 (labels) is {labels.shape}, {labels.count} labels; bottom 0 (scores)"
-                f" is {scores.shape} with classes along axis {axis}, so it needs"
-                f" {outer * inner}",
-                help="there is one label for each position, such as (N, H, W) for (N, C, H, W)",
-            )
+        check_label_count(self, scores, labels, axis, outer * inner)
         if classes == 0:
             raise self.shape_error(f"bottom 0 (scores) is {scores.shape}: it has no classes")
         self.prob.reshape_like(scores)
