@@ -94,11 +94,12 @@ class Net(PycaffeNet):
 
     @staticmethod
     def _state_definition(network, phase: int, level: int, stages):
-        param, complete = upgrade(network)
-        if not complete:
+        dropped: list[str] = []
+        param, _ = upgrade(network, dropped)
+        if dropped:
             warnings.warn(
                 "the definition has fields of an older generation that mean nothing any more;"
-                " they were dropped (caffe_spn.graph.upgrade)",
+                f" they were dropped: {'; '.join(dropped)}",
                 stacklevel=4,
             )
         param.state.phase = phase

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from caffe_spn.errors import CaffeSpnError, WeightsError
+from caffe_spn.errors import CaffeSpnError, PrototxtError, WeightsError
 from caffe_spn.graph.filter import filter_net
 from caffe_spn.graph.upgrade import upgrade
 from caffe_spn.layer import layer_class
@@ -71,11 +71,20 @@ def _outermost(content: str) -> set[str]:
 
 
 def _check_network(path: str, options) -> Iterator[tuple[str, Checked]]:
-    definition, _ = upgrade(text.read(path, caffe_pb2.NetParameter))
+    dropped: list[str] = []
+    definition, _ = upgrade(text.read(path, caffe_pb2.NetParameter), dropped)
     phases = [options.phase] if options.phase else _phases(definition, options)
     for phase in phases:
         _set_state(definition, PHASES[phase], options)
-        yield phase, check_net(definition, path, *_common(options))
+        checked = check_net(definition, path, *_common(options))
+        checked.warnings += _dropped_warnings(dropped, path)
+        yield phase, checked
+
+
+def _dropped_warnings(dropped: list[str], path: str) -> list[CaffeSpnError]:
+    """What the upgrade of an old definition could not keep."""
+    help = "Caffe drops it too; write the network with caffe-spn upgrade_net_proto_text"
+    return [PrototxtError(f"dropped: {line}", path, help) for line in dropped]
 
 
 def _set_state(definition, phase: int, options) -> None:
@@ -139,7 +148,8 @@ def _check_solver(path: str, options) -> Iterator[tuple[str, Checked]]:
             settings.problems.append(error)
     for title, net in nets:
         try:
-            upgraded, _ = upgrade(net.param)
+            dropped: list[str] = []
+            upgraded, _ = upgrade(net.param, dropped)
         except CaffeSpnError as error:
             settings.problems.append(error)
             continue
@@ -147,7 +157,9 @@ def _check_solver(path: str, options) -> Iterator[tuple[str, Checked]]:
         name = (
             f"{title} {net.file or '(inside the solver)'}{f', stages {stated}' if stated else ''}"
         )
-        yield name, check_net(upgraded, net.file or path, allow_python, weights)
+        checked = check_net(upgraded, net.file or path, allow_python, weights)
+        checked.warnings += _dropped_warnings(dropped, net.file or path)
+        yield name, checked
     yield "settings", settings
 
 

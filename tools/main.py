@@ -26,6 +26,18 @@ COMMANDS = {
     "fuse": ("caffe_spn.tools.fuse", "replace published propagation layers by the fast one"),
     "expand": ("caffe_spn.tools.expand", "the inverse of fuse, for the original Caffe fork"),
     "run": ("caffe_spn.tools.run", "run a script that says 'import caffe' with this package"),
+    "upgrade_net_proto_text": (
+        "caffe_spn.tools.upgrade_net_proto_text",
+        "write an old network prototxt in today's form",
+    ),
+    "upgrade_net_proto_binary": (
+        "caffe_spn.tools.upgrade_net_proto_binary",
+        "write old weights in today's form",
+    ),
+    "upgrade_solver_proto_text": (
+        "caffe_spn.tools.upgrade_solver_proto_text",
+        "write an old solver prototxt in today's form",
+    ),
     "device_query": ("caffe_spn.tools.device_query", "say what the package computes on"),
 }
 

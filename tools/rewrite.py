@@ -26,7 +26,10 @@ def rewrite(options, function: Callable) -> int:
 
     source = text.read(options.input, caffe_pb2.NetParameter)
     try:
-        net, _ = upgrade(source)
+        dropped: list[str] = []
+        net, _ = upgrade(source, dropped)
+        for line in dropped:
+            print(f"warning: {options.input}: dropped: {line}", file=sys.stderr)
         result = function(net)
     except CaffeSpnError as error:
         where = ": ".join(part for part in (options.input, error.where) if part)

@@ -73,15 +73,20 @@ _V1_DATA_PARAMS = {
 _MOVED_TO_TRANSFORM = ("scale", "mean_file", "crop_size", "mirror")
 # Repeated fields of a V1 layer that are the same in the current one.
 _V1_LISTS = ("bottom", "top", "include", "exclude", "blobs", "loss_weight")
+_V1_HANDLED = ("type", "param", "blob_share_mode", "blobs_lr", "weight_decay")
 
 
-def upgrade(net_param: caffe_pb2.NetParameter) -> tuple[caffe_pb2.NetParameter, bool]:
+def upgrade(
+    net_param: caffe_pb2.NetParameter, dropped: list[str] | None = None
+) -> tuple[caffe_pb2.NetParameter, bool]:
     """Upgrade a net, with or without weights.
 
     Parameters
     ----------
     net_param : NetParameter
         Of any generation; it is not changed.
+    dropped : list of str, optional
+        Gets a line for each thing that had to be dropped.
 
     Returns
     -------
@@ -93,16 +98,18 @@ def upgrade(net_param: caffe_pb2.NetParameter) -> tuple[caffe_pb2.NetParameter, 
     PrototxtError
         If the net mixes generations, or says something that no current net can say.
     """
-    net, complete = copy_into(caffe_pb2.NetParameter(), net_param), True
+    dropped = [] if dropped is None else dropped
+    before = len(dropped)
+    net = copy_into(caffe_pb2.NetParameter(), net_param)
     if any(layer.HasField("layer") for layer in net.layers):
-        net, complete = upgrade_v0(net)
+        net = upgrade_v0(net, dropped)
     _upgrade_data_transforms(net)
     if net.layers:
-        complete = _upgrade_v1(net) and complete
+        _upgrade_v1(net, dropped)
     if net.input:
         _upgrade_input(net)
     _upgrade_batch_norm(net)
-    return net, complete
+    return net, len(dropped) == before
 
 
 def upgrade_solver(solver_param: caffe_pb2.SolverParameter) -> caffe_pb2.SolverParameter:
@@ -146,29 +153,26 @@ def _upgrade_data_transforms(net: caffe_pb2.NetParameter) -> None:
             param.ClearField(name)
 
 
-def _upgrade_v1(net: caffe_pb2.NetParameter) -> bool:
+def _upgrade_v1(net: caffe_pb2.NetParameter, dropped: list[str]) -> None:
     if net.layer:
         raise PrototxtError(
             "the net has both 'layer' and the old 'layers'",
             help='write all as layer { type: "ReLU" }, or all as layers { type: RELU }',
         )
-    complete = True
     for v1 in net.layers:
-        complete = _upgrade_v1_layer(v1, net.layer.add()) and complete
+        dropped += _upgrade_v1_layer(v1, net.layer.add())
     net.ClearField("layers")
-    return complete
 
 
-def _upgrade_v1_layer(v1: caffe_pb2.V1LayerParameter, layer: caffe_pb2.LayerParameter) -> bool:
-    complete = not v1.HasField("layer")
+def _upgrade_v1_layer(v1: caffe_pb2.V1LayerParameter, layer: caffe_pb2.LayerParameter) -> list[str]:
+    dropped = []
     for field, value in v1.ListFields():
         if field.name == "name" or field.name in _V1_LISTS:
             put(layer, field.name, value)
-        elif field.name not in layer.DESCRIPTOR.fields_by_name:
-            # An extension may add a field to the old message alone.
-            complete = complete and not field.name.endswith("_param")
-        elif field.name.endswith("_param"):
+        elif field.name.endswith("_param") and field.name in layer.DESCRIPTOR.fields_by_name:
             put(layer, field.name, value)
+        elif field.name not in _V1_HANDLED:
+            dropped.append(f"Unknown parameter {field.name} in layer '{v1.name}'")
     if v1.HasField("type"):
         layer.type = _v1_type(v1)
     for new_name, values in (
@@ -181,7 +185,7 @@ def _upgrade_v1_layer(v1: caffe_pb2.V1LayerParameter, layer: caffe_pb2.LayerPara
             if index == len(layer.param):
                 layer.param.add()
             put(layer.param[index], new_name, value)
-    return complete
+    return dropped
 
 
 def _v1_type(v1: caffe_pb2.V1LayerParameter) -> str:

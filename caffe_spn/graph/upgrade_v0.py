@@ -91,16 +91,17 @@ _TRANSFORM = {
 _DROPPED = frozenset(("new_num", "new_channels"))
 
 
-def upgrade_v0(net: caffe_pb2.NetParameter) -> tuple[caffe_pb2.NetParameter, bool]:
+def upgrade_v0(net: caffe_pb2.NetParameter, dropped: list[str]) -> caffe_pb2.NetParameter:
     """Rewrite the layers of a V0 net as V1 layers.
 
     Of the net's own fields name, input, input_dim and force_backward survive, as in Caffe.
 
-    Returns
-    -------
-    (NetParameter, bool)
-        A new message; False if a layer had an option that does not belong to its type, or
-        was a V1 layer.
+    Parameters
+    ----------
+    net : NetParameter
+        It is not changed.
+    dropped : list of str
+        Gets a line for each option that does not belong to its layer's type, and each V1 layer.
 
     Raises
     ------
@@ -112,10 +113,9 @@ def upgrade_v0(net: caffe_pb2.NetParameter) -> tuple[caffe_pb2.NetParameter, boo
     for field in ("name", "force_backward"):
         if net.HasField(field):
             put(out, field, getattr(net, field))
-    complete = True
     for old in _merge_padding(net):
-        complete = _upgrade_layer(old, out.layers.add()) and complete
-    return out, complete
+        dropped += _upgrade_layer(old, out.layers.add())
+    return out
 
 
 def _merge_padding(net: caffe_pb2.NetParameter) -> list[caffe_pb2.V1LayerParameter]:
@@ -162,11 +162,13 @@ def _check_padding(
         )
 
 
-def _upgrade_layer(old: caffe_pb2.V1LayerParameter, new: caffe_pb2.V1LayerParameter) -> bool:
+def _upgrade_layer(old: caffe_pb2.V1LayerParameter, new: caffe_pb2.V1LayerParameter) -> list[str]:
     put(new, "bottom", old.bottom)
     put(new, "top", old.top)
-    # A V1 layer among V0 layers keeps no more than that, in Caffe too.
-    complete = old.HasField("layer")
+    dropped = []
+    if not old.HasField("layer"):
+        # It keeps no more than that, in Caffe too.
+        dropped.append(f"layer '{old.name}' is of the second generation, among those of the first")
     for field, value in old.layer.ListFields():
         if field.name in ("name", "blobs", "blobs_lr", "weight_decay"):
             put(new, field.name, value)
@@ -179,8 +181,11 @@ def _upgrade_layer(old: caffe_pb2.V1LayerParameter, new: caffe_pb2.V1LayerParame
         elif old.layer.type in _OPTIONS.get(field.name, ("", ()))[1]:
             put(getattr(new, _PARAM_OF_TYPE[old.layer.type]), _OPTIONS[field.name][0], value)
         elif field.name not in _DROPPED:
-            complete = False
-    return complete
+            dropped.append(
+                f"Unknown parameter {field.name} for layer type {old.layer.type}"
+                f" (layer '{old.layer.name}')"
+            )
+    return dropped
 
 
 def _type(name: str) -> int:
