@@ -14,6 +14,12 @@ class AbsVal(NeuronLayer):
     """top = abs(x); the derivative at 0 is 0
 
     It cannot compute in place: the sign would be lost.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "abs" type: "AbsVal" bottom: "x" top: "abs" }
     """
 
     def forward_cpu(self, bottom, top):

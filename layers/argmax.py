@@ -32,12 +32,17 @@ class ArgMax(Layer):
     axis : int, optional
         May count from the back; without it, each example is taken as a whole.
     top_k : int, default 1
+        How many elements, the largest first.
     out_max_val : bool, default False
         With an axis: the values instead of the indices. Without: the values too.
 
+    Bottoms
+    -------
+    bottom : (N, ...)
+
     Tops
     ----
-    top
+    top : see below
         With an axis: the bottom's shape, `top_k` along the axis. Without: (N, 1, top_k) of
         indices, or (N, 2, top_k) of indices and values, with ones behind for bottoms of more
         than 3 axes.
@@ -52,6 +57,15 @@ class ArgMax(Layer):
     Notes
     -----
     There is no gradient.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "labels" type: "ArgMax" bottom: "scores" top: "labels"
+          argmax_param { axis: 1 }
+        }
     """
 
     no_backward_bottoms = (0,)

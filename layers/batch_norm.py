@@ -25,6 +25,7 @@ class BatchNorm(Layer):
     moving_average_fraction : float, default 0.999
         How much of a running sum is kept at each forward pass.
     eps : float, default 1e-5
+        Keeps the division finite where the variance is 0.
 
     Bottoms, tops
     -------------
@@ -43,6 +44,16 @@ class BatchNorm(Layer):
         If a `param` gives a learning rate other than 0.
     ShapeError
         If the number of channels changes.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "bn1" type: "BatchNorm" bottom: "conv1" top: "bn1" }
+        layer {
+          name: "scale1" type: "Scale" bottom: "bn1" top: "bn1"
+          scale_param { bias_term: true }
+        }
     """
 
     def setup(self, bottom, top):

@@ -37,15 +37,19 @@ class Concat(AxisLayer):
     Parameters
     ----------
     axis : int, default 1
-        May count from the back. `concat_dim` is its old name, and counts from the front only.
+        The axis along which the bottoms follow each other; may count from the back.
+    concat_dim : old form of `axis`
+        Counts from the front only.
 
     Bottoms
     -------
-    bottom+ : equal shapes except along `axis`
+    bottom+ : (N, C, ...)
+        Equal shapes except along `axis`.
 
     Tops
     ----
-    top : the sum of the sizes along `axis`
+    top : (N, sum of C, ...)
+        Along `axis` the sum of the bottoms' sizes.
 
     Raises
     ------
@@ -57,6 +61,15 @@ class Concat(AxisLayer):
     Notes
     -----
     A single bottom is not copied; the top shares its memory.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "both" type: "Concat" bottom: "a" bottom: "b" top: "both"
+          concat_param { axis: 1 }
+        }
     """
 
     def setup(self, bottom, top):
@@ -99,13 +112,20 @@ class Slice(AxisLayer):
     Parameters
     ----------
     axis : int, default 1
-        May count from the back. `slice_dim` is its old name, and counts from the front only.
+        The axis that is cut; may count from the back.
     slice_point : int for each top but the last, ascending
         Where the tops end. Without any, all tops have the same size.
+    slice_dim : old form of `axis`
+        Counts from the front only.
+
+    Bottoms
+    -------
+    bottom : (N, C, ...)
 
     Tops
     ----
-    top+ : the bottom's shape except along `axis`
+    top+ : (N, a part of C, ...)
+        The bottom's shape except along `axis`.
 
     Raises
     ------
@@ -118,6 +138,15 @@ class Slice(AxisLayer):
     Notes
     -----
     A single top is not copied; it shares the bottom's memory.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "cut" type: "Slice" bottom: "image" top: "blue" top: "green_red"
+          slice_param { axis: 1 slice_point: 1 }
+        }
     """
 
     def setup(self, bottom, top):

@@ -18,19 +18,30 @@ class Convolution(BaseConvolution):
     ----------
     num_output : int
         Channels of the top.
-    kernel_size : int, once or for each spatial axis; or kernel_h and kernel_w
-    stride : int, default 1, likewise; or stride_h and stride_w
-    pad : int, default 0, likewise; or pad_h and pad_w
-    dilation : int, default 1, likewise
+    kernel_size : int, once or for each spatial axis
+        How many elements the kernel covers.
+    kernel_h, kernel_w : int
+        Instead of `kernel_size`, for two spatial axes.
+    stride : int, once or for each spatial axis, default 1
+        By how much the kernel moves.
+    stride_h, stride_w : int
+        Instead of `stride`.
+    pad : int, once or for each spatial axis, default 0
+        Zeros around the bottom, on either side.
+    pad_h, pad_w : int, default 0
+        Instead of `pad`.
+    dilation : int, once or for each spatial axis, default 1
         Distance of the pixels that neighbouring weights see.
     group : int, default 1
         Outputs are shared out to so many groups, each of which sees its share of the channels.
     bias_term : bool, default True
+        Whether a number for each output is learned and added.
     axis : int, default 1
         The axis of the channels; the spatial axes follow it. May count from the back.
     weight_filler, bias_filler : FillerParameter, default constant 0
-    force_nd_im2col, engine
-        Accepted; they do not change the result.
+        What weights and biases start from.
+    force_nd_im2col, engine : accepted and ignored
+        There is one implementation.
 
     Bottoms, tops
     -------------
@@ -49,6 +60,18 @@ class Convolution(BaseConvolution):
         num_output is missing, or group does not divide the channels.
     ShapeError
         If the kernel is larger than the padded bottom.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "conv1" type: "Convolution" bottom: "image" top: "conv1"
+          param { lr_mult: 1 } param { lr_mult: 2 }
+          convolution_param {
+            num_output: 16 kernel_size: 3 pad: 1 stride: 2 weight_filler { type: "msra" }
+          }
+        }
     """
 
     def weight_channels(self):

@@ -19,13 +19,13 @@ class Crop(Layer):
 
     Bottoms
     -------
-    data
-    reference
+    data : (N, C, H, W), or with any axes
+    reference : with as many axes or more
         Only its shape is used; its gradient is zero.
 
     Tops
     ----
-    top
+    top : (N, C, h, w)
         The shape of `data` before `axis`, that of `reference` from there on.
 
     Raises
@@ -33,6 +33,15 @@ class Crop(Layer):
     ShapeError
         If the axis does not exist, the offsets are not one for each axis, or the cut reaches
         beyond the data.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "score" type: "Crop" bottom: "upscore" bottom: "image" top: "cropped"
+          crop_param { axis: 2 offset: 4 }
+        }
     """
 
     def reshape(self, bottom, top):

@@ -17,10 +17,34 @@ from caffe_spn.layers.base_convolution import BaseConvolution
 class Deconvolution(BaseConvolution):
     """Convolution with forward and backward exchanged; every bottom gets a top of its own.
 
-    Parameters
-    ----------
-    convolution_param
-        As for `Convolution`; stride and pad refer to the top.
+    Parameters (`convolution_param`)
+    --------------------------------
+    num_output : int
+        Channels of the top.
+    kernel_size : int, once or for each spatial axis
+        How many elements the kernel covers.
+    kernel_h, kernel_w : int
+        Instead of `kernel_size`, for two spatial axes.
+    stride : int, once or for each spatial axis, default 1
+        The distance of neighbouring pixels of the bottom in the top.
+    stride_h, stride_w : int
+        Instead of `stride`.
+    pad : int, once or for each spatial axis, default 0
+        How much is cut off the top, on either side.
+    pad_h, pad_w : int, default 0
+        Instead of `pad`.
+    dilation : int, once or for each spatial axis, default 1
+        Distance of the pixels that neighbouring weights write.
+    group : int, default 1
+        Inputs are shared out to so many groups, each of which makes its share of the channels.
+    bias_term : bool, default True
+        Whether a number for each output is learned and added.
+    axis : int, default 1
+        The axis of the channels; the spatial axes follow it. May count from the back.
+    weight_filler, bias_filler : FillerParameter, default constant 0
+        What weights and biases start from.
+    force_nd_im2col, engine : accepted and ignored
+        There is one implementation.
 
     Bottoms, tops
     -------------
@@ -41,11 +65,14 @@ class Deconvolution(BaseConvolution):
 
     Examples
     --------
-    Sample 32 channels up by 2::
+    Sample 21 channels up by 2, with weights that are not learned::
 
-        convolution_param {
-          num_output: 32 group: 32 kernel_size: 4 stride: 2 pad: 1 bias_term: false
-          weight_filler { type: "bilinear" }
+        layer {
+          name: "up" type: "Deconvolution" bottom: "score" top: "up" param { lr_mult: 0 }
+          convolution_param {
+            num_output: 21 group: 21 kernel_size: 4 stride: 2 pad: 1 bias_term: false
+            weight_filler { type: "bilinear" }
+          }
         }
     """
 

@@ -42,19 +42,20 @@ class Divide(NeuronLayer):
     Parameters
     ----------
     alpha : float, default 1
-
-    Bottoms
-    -------
-    x : any shape
-
-    Tops
-    ----
-    top : the shape of x
+        What is divided.
 
     Notes
     -----
     Where ``|x| < 1e-6`` the divisor is 1e-6 with the sign of x, so that the top is finite; it is
     constant there, and the gradient 0.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "factor" type: "Divide" bottom: "sum" top: "factor" divide_param { alpha: 1 }
+        }
     """
 
     def setup(self, bottom, top):

@@ -24,6 +24,15 @@ class Dropout(OwnRandom, NeuronLayer):
     ------
     PrototxtError
         If the ratio lies elsewhere.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "drop6" type: "Dropout" bottom: "fc6" top: "fc6"
+          dropout_param { dropout_ratio: 0.2 }
+        }
     """
 
     def setup(self, bottom, top):

@@ -18,12 +18,15 @@ class DummyData(OwnRandom, Layer):
     Parameters
     ----------
     shape : BlobShape, once or for each top
-        `num`, `channels`, `height`, `width`, each once or for each top, are its old form.
+        The tops' dimensions.
     data_filler : FillerParameter, once or for each top, default constant 0
+        What the tops are filled with.
+    num, channels, height, width : old form of `shape`
+        Each once or for each top.
 
     Tops
     ----
-    data+
+    data+ : as stated
         Constant ones are filled once, when the layer is set up; what the caller writes into
         them stays. Random ones are filled anew in each forward pass.
 
@@ -32,6 +35,17 @@ class DummyData(OwnRandom, Layer):
     PrototxtError
         If shapes or fillers are not one or one for each top, or both forms of the shape are
         used.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "noise" type: "DummyData" top: "noise"
+          dummy_data_param {
+            shape { dim: 1 dim: 3 dim: 4 dim: 5 } data_filler { type: "gaussian" }
+          }
+        }
     """
 
     def setup(self, bottom, top):

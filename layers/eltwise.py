@@ -54,6 +54,7 @@ class Eltwise(Layer):
     Parameters
     ----------
     operation : PROD, SUM or MAX, default SUM
+        a * b * ..., coeff[0] * a + coeff[1] * b + ..., or max(a, b, ...).
     coeff : float for each bottom, default 1
         Weights of SUM; MAX ignores them, PROD refuses them.
     stable_prod_grad : bool, default True
@@ -62,11 +63,11 @@ class Eltwise(Layer):
 
     Bottoms
     -------
-    a, b, c* : equal shapes
+    a, b, c* : any; equal for all
 
     Tops
     ----
-    top : that shape
+    top : the same shape; may be the same blob as `a`
 
     Raises
     ------
@@ -80,6 +81,15 @@ class Eltwise(Layer):
     The gradient of MAX goes to one bottom: at a tie of the first two to the second, at other
     ties to the earliest. In place, where Caffe loses the first bottom, the result here is that
     of a separate top.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "difference" type: "Eltwise" bottom: "a" bottom: "b" top: "difference"
+          eltwise_param { operation: SUM coeff: 1 coeff: -1 }
+        }
     """
 
     def setup(self, bottom, top):

@@ -30,6 +30,14 @@ class EuclideanLoss(LossLayer):
     ------
     ShapeError
         If the batch sizes or the counts differ.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "loss" type: "EuclideanLoss" bottom: "prediction" bottom: "target" top: "loss"
+        }
     """
 
     no_backward_bottoms = ()

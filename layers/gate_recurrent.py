@@ -32,8 +32,9 @@ class GateRecurrent(Layer):
         Scan from right to left, or from bottom to top.
     num_output : accepted and ignored
         The top always has the shape of `x`.
-    active : LINEAR
-        What the original applies to h; it has no other either.
+    active : LINEAR, default LINEAR
+        What the original applies to h. The message names others; the original has none of
+        them either, and they are refused.
 
     Bottoms
     -------
@@ -53,6 +54,16 @@ class GateRecurrent(Layer):
         If `x` does not have four axes, or a gate's shape differs from that of `x`.
     PrototxtError
         If `active` is not LINEAR.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "down" type: "GateRecurrent2dnoind" top: "h"
+          bottom: "x" bottom: "g1" bottom: "g2" bottom: "g3"
+          gaterecurrent2dnoind_param { horizontal: false reverse: false }
+        }
     """
 
     def setup(self, bottom, top):

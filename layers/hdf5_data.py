@@ -28,7 +28,7 @@ class HDF5Data(BatchLayer):
 
     Tops
     ----
-    any number : (batch_size, ...)
+    data+ : (batch_size, ...)
         Each is a dataset of its name; the first axis of a dataset counts the rows.
 
     Raises
@@ -37,6 +37,15 @@ class HDF5Data(BatchLayer):
         If batch_size is missing, or the layer has a transform_param.
     DataError
         If a file or a dataset is missing or bad; it names the file and what is in it.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "data" type: "HDF5Data" top: "data" top: "label"
+          hdf5_data_param { source: "train_h5.txt" batch_size: 32 shuffle: true }
+        }
     """
 
     def setup(self, bottom, top):

@@ -30,6 +30,7 @@ class ImageData(BatchLayer):
     root_folder : str, default ""
         Put before each path; should end with a slash.
     batch_size : int, default 1
+        Images in a batch.
     new_height, new_width : int, default 0
         Resize to this size (bilinearly, as OpenCV does); 0 keeps it. Give both or none.
     is_color : bool, default true
@@ -38,8 +39,10 @@ class ImageData(BatchLayer):
         A new order in each pass over the list.
     rand_skip : int, default 0
         Leave out up to this many images at the start (fewer than that, drawn at random).
-
-    `transform_param` may ask for mean_file or mean_value, scale, crop_size and mirror.
+    scale, mean_file, crop_size, mirror : old form of `transform_param`
+        Moved there when the definition is read.
+    transform_param : TransformationParameter
+        mean_file or mean_value, scale, crop_size and mirror.
 
     Tops
     ----
@@ -53,6 +56,18 @@ class ImageData(BatchLayer):
         If the parameters contradict each other.
     DataError
         If the list or an image is missing or bad; it names the image and its line.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "data" type: "ImageData" top: "data" top: "label"
+          image_data_param { source: "train.txt" batch_size: 32 shuffle: true }
+          transform_param {
+            mean_value: 104 mean_value: 117 mean_value: 123 crop_size: 224 mirror: true
+          }
+        }
     """
 
     def setup(self, bottom, top):

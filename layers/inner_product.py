@@ -18,12 +18,15 @@ class InnerProduct(Layer):
     Parameters
     ----------
     num_output : int
+        How many outputs there are.
     axis : int, default 1
         The axes from here on are joined to one vector; may count from the back.
     bias_term : bool, default True
+        Whether a number for each output is learned and added.
     transpose : bool, default False
         Store the weights as (inputs, num_output).
     weight_filler, bias_filler : FillerParameter, default constant 0
+        What weights and biases start from.
 
     Bottoms, tops
     -------------
@@ -41,6 +44,15 @@ class InnerProduct(Layer):
         If num_output is missing.
     ShapeError
         If the number of inputs is not the one that the weights were made for.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "fc6" type: "InnerProduct" bottom: "pool5" top: "fc6"
+          inner_product_param { num_output: 100 weight_filler { type: "xavier" } }
+        }
     """
 
     def setup(self, bottom, top):

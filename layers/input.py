@@ -17,13 +17,22 @@ class Input(Layer):
 
     Tops
     ----
-    data+
-        As stated. A shape that the caller gives later with ``blob.reshape`` stays.
+    data+ : as stated
+        A shape that the caller gives later with ``blob.reshape`` stays.
 
     Raises
     ------
     PrototxtError
         If the number of shapes fits neither all tops nor each.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "image" type: "Input" top: "image"
+          input_param { shape { dim: 1 dim: 3 dim: 224 dim: 224 } }
+        }
     """
 
     def setup(self, bottom, top):

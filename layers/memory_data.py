@@ -31,6 +31,15 @@ class MemoryData(Layer):
         If one of the sizes is missing.
     DataError
         If forward runs before `set_input_arrays`, or the arrays do not fit.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "data" type: "MemoryData" top: "data" top: "label"
+          memory_data_param { batch_size: 8 channels: 3 height: 32 width: 32 }
+        }
     """
 
     def setup(self, bottom, top):

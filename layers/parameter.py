@@ -21,6 +21,15 @@ class Parameter(Layer):
         Its diff is the parameter's, so that what the consumer writes there is the gradient.
         As in Caffe it is overwritten, not added to: with `iter_size` above 1 only the last
         batch counts.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "weights" type: "Parameter" top: "weights" param { lr_mult: 1 }
+          parameter_param { shape { dim: 3 dim: 5 } }
+        }
     """
 
     def setup(self, bottom, top):

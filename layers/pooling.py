@@ -28,15 +28,24 @@ class Pooling(Layer):
         AVE divides by the window's size, padding included. STOCHASTIC draws a pixel with
         probabilities proportional to the pixels in training, and takes the expectation in
         testing; it is for maps without negative values, and without padding.
-    kernel_size : int; or kernel_h and kernel_w
-    stride : int, default 1; or stride_h and stride_w
-    pad : int, default 0; or pad_h and pad_w
+    kernel_size : int
+        The window's height and width.
+    kernel_h, kernel_w : int
+        Instead of `kernel_size`.
+    stride : int, default 1
+        From one window to the next.
+    stride_h, stride_w : int
+        Instead of `stride`.
+    pad : int, default 0
+        How far the first window hangs over the edge; less than the kernel.
+    pad_h, pad_w : int, default 0
+        Instead of `pad`.
     global_pooling : bool, default False
         The window is the whole map; no kernel is given then.
     round_mode : {CEIL, FLOOR}, default CEIL
         Whether the last window may hang over the edge.
-    engine
-        Accepted; it does not change the result.
+    engine : accepted and ignored
+        There is one implementation.
 
     Bottoms, tops
     -------------
@@ -50,6 +59,15 @@ class Pooling(Layer):
         If the kernel is missing, zero, or given twice, or the padding is as large as the kernel.
     ShapeError
         If the bottom has not four axes, or is smaller than the kernel.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1"
+          pooling_param { pool: MAX kernel_size: 3 stride: 2 }
+        }
     """
 
     def setup(self, bottom, top):

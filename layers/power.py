@@ -64,13 +64,22 @@ class Power(PowerFamilyLayer):
     Parameters
     ----------
     power : float, default 1
+        The exponent.
     scale : float, default 1
+        What x is multiplied by.
     shift : float, default 0
+        What is added to it.
 
     Notes
     -----
     With power 0 the top is 1, with scale 0 it is shift ** power; the gradient is then 0. In
     place the gradient is not the derivative (nor is Caffe's); the layer warns.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "square" type: "Power" bottom: "x" top: "square" power_param { power: 2 } }
     """
 
     def setup(self, bottom, top):
@@ -111,12 +120,20 @@ class Exp(PowerFamilyLayer):
     base : float, default -1
         Positive; -1 stands for e.
     scale : float, default 1
+        What x is multiplied by.
     shift : float, default 0
+        What is added to it.
 
     Raises
     ------
     PrototxtError
         If the base is not positive and finite.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "exp" type: "Exp" bottom: "x" top: "exp" exp_param { base: 2 } }
     """
 
     def setup(self, bottom, top):
@@ -150,7 +167,9 @@ class Log(PowerFamilyLayer):
     base : float, default -1
         Positive and not 1; -1 stands for e.
     scale : float, default 1
+        What x is multiplied by.
     shift : float, default 0
+        What is added to it.
 
     Raises
     ------
@@ -160,6 +179,12 @@ class Log(PowerFamilyLayer):
     Notes
     -----
     In place the gradient is not the derivative (nor is Caffe's); the layer warns.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "log" type: "Log" bottom: "x" top: "log" log_param { base: 10 shift: 1e-6 } }
     """
 
     def setup(self, bottom, top):

@@ -15,11 +15,51 @@ def python_layer(layer_param, phase=None, dtype=None) -> Layer:
     """An instance of the class that ``python_param { module layer }`` names.
 
     While the module is imported, ``import caffe`` in it gives this package.
+    There may be any number of bottoms and tops; the class checks them in `setup` and `reshape`.
+
+    Parameters
+    ----------
+    module : str
+        The Python module, found as ``import`` finds it.
+    layer : str
+        The class in it: a subclass of `caffe.Layer` with setup, reshape, forward and backward.
+    param_str : str, default ""
+        The layer finds it in `self.param_str`; it is not evaluated.
+    share_in_parallel : accepted and ignored
+        A training runs in one process.
 
     Raises
     ------
     PrototxtError
-        If the module or the class is missing, or the class is no Layer.
+        If the module or the class is missing, or the class is no Layer; or if the net was built
+        with ``allow_python=False``, because a Python layer is code that a definition names.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "twice" type: "Python" bottom: "x" top: "y"
+          python_param { module: "my_layers" layer: "Times" param_str: "2" }
+        }
+
+    With ``my_layers.py`` beside the script::
+
+        import caffe
+
+
+        class Times(caffe.Layer):
+            def setup(self, bottom, top):
+                self.factor = float(self.param_str)
+
+            def reshape(self, bottom, top):
+                top[0].reshape(*bottom[0].shape)
+
+            def forward(self, bottom, top):
+                top[0].data[...] = self.factor * bottom[0].data
+
+            def backward(self, top, propagate_down, bottom):
+                bottom[0].diff[...] = self.factor * top[0].diff
     """
     names = layer_param.python_param
     where = f"layer '{layer_param.name}' (Python)"

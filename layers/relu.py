@@ -69,6 +69,12 @@ class ReLU(NeuronLayer):
     -----
     In place, the backward pass reads the sign from the output, as Caffe's does; a negative
     `negative_slope` then gives another gradient than with a top of its own.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
     """
 
     def setup(self, bottom, top):
@@ -104,6 +110,14 @@ class PReLU(NeuronLayer):
     channel_shared : bool, default False
         One slope for all channels.
 
+    Bottoms
+    -------
+    bottom : (N, C, ...)
+
+    Tops
+    ----
+    top : (N, C, ...)
+
     Blobs
     -----
     slope : (C,), or () when shared
@@ -112,6 +126,12 @@ class PReLU(NeuronLayer):
     ------
     ShapeError
         If the bottom has no channel axis, or the slopes' number is not that of the channels.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "prelu1" type: "PReLU" bottom: "conv1" top: "conv1" }
     """
 
     def setup(self, bottom, top):
@@ -174,10 +194,17 @@ class ELU(NeuronLayer):
     Parameters
     ----------
     alpha : float, default 1
+        The top tends to -alpha where x is far below 0.
 
     Notes
     -----
     The derivative at x <= 0 is alpha + top. In place, the sign is read from the output.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "elu1" type: "ELU" bottom: "conv1" top: "conv1" }
     """
 
     def setup(self, bottom, top):

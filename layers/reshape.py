@@ -38,6 +38,14 @@ class Reshape(ViewLayer):
     num_axes : int, default -1
         How many axes to replace; -1 for all to the end.
 
+    Bottoms
+    -------
+    bottom : any
+
+    Tops
+    ----
+    top : as stated, with as many elements
+
     Raises
     ------
     PrototxtError
@@ -48,6 +56,15 @@ class Reshape(ViewLayer):
     Notes
     -----
     The top shares the memory of the bottom, data and diff.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "rows" type: "Reshape" bottom: "x" top: "rows"
+          reshape_param { shape { dim: 0 dim: -1 } }
+        }
     """
 
     def setup(self, bottom, top):
@@ -122,6 +139,14 @@ class Flatten(ViewLayer):
     end_axis : int, default -1
         The last one.
 
+    Bottoms
+    -------
+    bottom : (N, C, H, W), or with any axes
+
+    Tops
+    ----
+    top : (N, C H W)
+
     Raises
     ------
     ShapeError
@@ -130,6 +155,12 @@ class Flatten(ViewLayer):
     Notes
     -----
     The top shares the memory of the bottom, data and diff.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "flat" type: "Flatten" bottom: "x" top: "flat" }
     """
 
     def reshape(self, bottom, top):

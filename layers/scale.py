@@ -79,15 +79,21 @@ class Scale(BroadcastLayer):
         How many axes a learned scale has; -1 for all to the end, 0 for a single number.
         Ignored when the scale is a bottom.
     filler : FillerParameter, default constant 1
+        What the scale starts from.
     bias_term : bool, default False
         Also learn a bias of the scale's shape.
     bias_filler : FillerParameter, default constant 0
+        What the bias starts from.
 
     Bottoms
     -------
-    data
-    scale : optional
+    data : (N, C, ...)
+    scale : the axes of the data from `axis` on, or the first of them
         Without it, the scale is learned.
+
+    Tops
+    ----
+    top : the shape of `data`; may be the same blob
 
     Blobs
     -----
@@ -98,6 +104,14 @@ class Scale(BroadcastLayer):
     ------
     ShapeError
         If the scale's shape is not found in the data's at `axis`.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "scale1" type: "Scale" bottom: "bn1" top: "bn1" scale_param { bias_term: true }
+        }
     """
 
     def setup(self, bottom, top):
@@ -157,12 +171,17 @@ class Bias(BroadcastLayer):
         How many axes a learned bias has; -1 for all to the end, 0 for a single number.
         Ignored when the bias is a bottom.
     filler : FillerParameter, default constant 0
+        What the bias starts from.
 
     Bottoms
     -------
-    data
-    bias : optional
+    data : (N, C, ...)
+    bias : the axes of the data from `axis` on, or the first of them
         Without it, the bias is learned.
+
+    Tops
+    ----
+    top : the shape of `data`; may be the same blob
 
     Blobs
     -----
@@ -172,6 +191,12 @@ class Bias(BroadcastLayer):
     ------
     ShapeError
         If the bias's shape is not found in the data's at `axis`.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "bias1" type: "Bias" bottom: "x" top: "y" bias_param { axis: 1 } }
     """
 
     def setup(self, bottom, top):

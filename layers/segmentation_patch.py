@@ -24,28 +24,48 @@ class SegmentationPatch(BatchLayer):
 
     Parameters (`segmentation_patch_param`)
     ---------------------------------------
-    source, split : str, default split "train"
-        The set's root folder and the list in its ImageSets/Segmentation.
-    images_folder, labels_folder : str, default "JPEGImages", "SegmentationClass"
+    source : str
+        The set's root folder.
+    split : str, default "train"
+        The list in its ImageSets/Segmentation.
+    images_folder : str, default "JPEGImages"
+    labels_folder : str, default "SegmentationClass"
     coarse : str, default ""
         Folder of coarse maps, NAME.npy, .npz, .h5 or .mat, (K, h, w) of any resolution; without
         it they are made from the labels (`caffe_spn.data.coarse.make_coarse`).
     num_classes : int
         By default the number of classes in the set's meta.json.
     ignore_label : int, default 255
-    batch_size, patch_size, patches_per_image : int, default 8, 128, 4
+        The label of pixels without a class, and of what lies outside the image.
+    batch_size : int, default 8
+        Patches in a batch.
+    patch_size : int, default 128
+        Height and width of a patch.
+    patches_per_image : int, default 4
+        How many patches of a batch are of one image.
     long_side : int, default 0
         Resize images so that the longer side has this many pixels; 0 keeps their size.
-    scale_min, scale_max, rotation, mirror : default 0.9, 1.1, 15 (degrees, either way), true
-        Augmentation, in the TRAIN phase only.
+    scale_min : float, default 0.9
+        Augmentation, in the TRAIN phase only: a patch is scaled by a random factor from here on.
+    scale_max : float, default 1.1
+        The largest such factor.
+    rotation : float, default 15
+        Augmentation: the largest angle, in degrees, either way.
+    mirror : bool, default true
+        Augmentation: mirror every other patch, at random.
     shift : int, default 2
         By how many pixels the coarse map may be displaced along each axis: always where it is
         made from the labels, in the TRAIN phase only where it is read from a file.
     mean_value : one or three floats (blue, green, red), default none
+        Subtracted from the pixels.
     image_scale : float, default 1
         Pixel values are (value - mean) * image_scale, and 0 outside the image.
-    coarse_factor, coarse_warp, coarse_noise : default 8, 3, 0.1
-        How coarse maps are made from labels.
+    coarse_factor : int, default 8
+        Made coarse maps: the factor by which they are averaged down and scaled up again.
+    coarse_warp : float, default 3
+        Made coarse maps: by how many pixels (standard deviation) a smooth field warps them.
+    coarse_noise : float, default 0.1
+        Made coarse maps: the standard deviation of the noise in the small map.
     random_seed : int, default 0
         0 takes a seed from the package's generator, which the solver's `random_seed` fixes.
     prefetch : int, default 4
@@ -66,6 +86,18 @@ class SegmentationPatch(BatchLayer):
         If a parameter makes no sense.
     DataError
         If a file is missing or bad; it names the file.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "data" type: "SegmentationPatch" top: "image" top: "coarse" top: "label"
+          segmentation_patch_param {
+            source: "data/mydata" split: "train" num_classes: 6
+            mean_value: 104 mean_value: 117 mean_value: 123 image_scale: 0.0078125
+          }
+        }
     """
 
     def setup(self, bottom, top):

@@ -24,6 +24,13 @@ class Sigmoid(NeuronLayer):
     Parameters
     ----------
     engine : accepted and ignored
+        There is one implementation.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "sigmoid" type: "Sigmoid" bottom: "x" top: "probability" }
     """
 
     def forward_cpu(self, bottom, top):
@@ -45,6 +52,13 @@ class TanH(NeuronLayer):
     Parameters
     ----------
     engine : accepted and ignored
+        There is one implementation.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "tanh" type: "TanH" bottom: "x" top: "y" }
     """
 
     def forward_cpu(self, bottom, top):

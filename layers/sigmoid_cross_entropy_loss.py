@@ -29,8 +29,9 @@ class SigmoidCrossEntropyLoss(LossLayer):
     loss_param.ignore_label : int, optional
         Elements whose target, cut to an integer, is this number cost nothing and get no
         gradient.
-    loss_param.normalization : FULL, VALID, BATCH_SIZE or NONE, default BATCH_SIZE
+    loss_param.normalization : FULL, VALID, BATCH_SIZE or NONE
         What the sum is divided by: all elements, those not ignored, the batch size, or 1.
+        The default is BATCH_SIZE, not the VALID of caffe.proto.
     loss_param.normalize : bool
         The old form: true is VALID, false is BATCH_SIZE. `normalization` overrides it.
 
@@ -47,6 +48,16 @@ class SigmoidCrossEntropyLoss(LossLayer):
     ------
     ShapeError
         If the counts differ.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "loss" type: "SigmoidCrossEntropyLoss"
+          bottom: "scores" bottom: "targets" top: "loss"
+          loss_param { normalization: FULL }
+        }
     """
 
     def setup(self, bottom, top):

@@ -41,11 +41,26 @@ class Softmax(Layer):
     axis : int, default 1
         The axis of the classes; may count from the back.
     engine : accepted and ignored
+        There is one implementation.
+
+    Bottoms
+    -------
+    bottom : (N, C, ...)
+
+    Tops
+    ----
+    top : the same shape; may be the same blob
 
     Raises
     ------
     ShapeError
         If the axis does not exist or has no classes.
+
+    Examples
+    --------
+    ::
+
+        layer { name: "prob" type: "Softmax" bottom: "scores" top: "prob" }
     """
 
     def reshape(self, bottom, top):

@@ -55,6 +55,16 @@ class SpatialPropagation(Layer):
         If a bottom does not have four axes, or the shapes do not fit as above.
     PrototxtError
         If `units` is 0.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "propagate" type: "SpatialPropagation"
+          bottom: "features" bottom: "guidance" top: "propagated"
+          spatial_propagation_param { connection: THREE_WAY normalization: CLIP units: 2 }
+        }
     """
 
     def setup(self, bottom, top):

@@ -15,10 +15,19 @@ class Split(Layer):
     The net inserts one wherever a blob has more than one consumer. The tops share the bottom's
     memory; only the diffs are their own.
 
+    Bottoms
+    -------
+    bottom : any
+
     Tops
     ----
-    top+
-        Each has the shape of the bottom.
+    top+ : the shape of the bottom
+
+    Examples
+    --------
+    ::
+
+        layer { name: "copies" type: "Split" bottom: "x" top: "a" top: "b" }
     """
 
     def reshape(self, bottom, top):
@@ -46,6 +55,16 @@ class Silence(Layer):
     """Takes blobs that nobody needs, so that they are no outputs of the net.
 
     Their gradient is zero.
+
+    Bottoms
+    -------
+    bottom+ : any
+
+    Examples
+    --------
+    ::
+
+        layer { name: "silence" type: "Silence" bottom: "label" }
     """
 
     def forward_cpu(self, bottom, top):

@@ -16,10 +16,19 @@ class Threshold(NeuronLayer):
     Parameters
     ----------
     threshold : float, default 0
+        What an element must exceed.
 
     Notes
     -----
     There is no gradient.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "mask" type: "Threshold" bottom: "x" top: "mask" threshold_param { threshold: 0.5 }
+        }
     """
 
     no_backward_bottoms = (0,)
