@@ -12,8 +12,8 @@ from caffe_spn.tools import arguments
 
 UNREADABLE = 2
 EXIT_CODES = (
-    "exit codes, as Caffe's tool has them: 0 written; 1 wrong usage, or something could not be"
-    "\nupgraded; 2 the input cannot be read"
+    "exit codes: 0 written; 1 wrong usage, or something could not be upgraded; 2 the input cannot"
+    "\nbe read, as Caffe's own tool has them"
 )
 
 

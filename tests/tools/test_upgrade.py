@@ -131,7 +131,7 @@ def test_wrong_usage_and_unreadable_input(tool, folder, capsys):
     assert cli.main([tool, "only_one"]) == 1
     assert cli.main([tool]) == 1
     assert cli.main([tool, "--help"]) == 0
-    assert "exit codes, as Caffe's tool has them" in capsys.readouterr().out
+    assert "as Caffe's own tool has them" in capsys.readouterr().out
     (folder / "broken").write_bytes(b"layer { \xff")
     for name in ("missing", "broken"):
         assert cli.main([tool, name, "out"]) == 2
