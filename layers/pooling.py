@@ -8,8 +8,8 @@ import numpy as np
 
 from caffe_spn.cpu import pooling
 from caffe_spn.layer import Layer, register
+from caffe_spn.layers.own_random import OwnRandom
 from caffe_spn.proto import caffe_pb2
-from caffe_spn.random import spawn_seed
 
 MAX = caffe_pb2.PoolingParameter.MAX
 AVE = caffe_pb2.PoolingParameter.AVE
@@ -19,7 +19,7 @@ TRAIN = caffe_pb2.TRAIN
 
 
 @register("Pooling", bottoms=("bottom",), tops=("top", "mask?"), in_place=False)
-class Pooling(Layer):
+class Pooling(OwnRandom, Layer):
     """The maximum, mean, or a randomly drawn pixel of each window.
 
     Parameters
@@ -85,7 +85,7 @@ class Pooling(Layer):
             )
         self._check_numbers()
         if self.pool == STOCHASTIC:
-            self.rng = np.random.default_rng(spawn_seed())
+            self.start_random()
 
     def _check_kernel_fields(self, param) -> None:
         size, both = param.HasField("kernel_size"), self._has_both(param, "kernel")

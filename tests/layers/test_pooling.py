@@ -175,3 +175,15 @@ def test_kernel_must_fit():
 )
 def test_as_recorded_from_caffe(case, tmp_path):
     golden_cases.run_net(case, tmp_path)
+
+
+def test_stochastic_training_goes_on_from_its_state():
+    x = np.abs(normal(3, 2, 4, 6))
+    run = Run(definition("pool: STOCHASTIC kernel_size: 2 stride: 2"), x)
+    state = run.layer.state()
+    run.forward()
+    wanted = run.out.copy()
+    other = Run(definition("pool: STOCHASTIC kernel_size: 2 stride: 2"), x)
+    other.layer.restore_state(state)
+    other.forward()
+    np.testing.assert_array_equal(other.out, wanted)

@@ -1,0 +1,138 @@
+"""ROI: cut patches of one size out of a batch of maps.
+
+    top[r, c, i, j] = x[image - 1, c, y1 - 1 + i, x1 - 1 + j]
+
+Source: the layer of this name in the Caffe fork of "Learning affinity via spatial propagation
+networks" (S. Liu et al., 2017), which trains on patches of the maps that a segmentation network
+makes. What its device code does is done here: the whole patch is copied.
+"""
+
+import numpy as np
+
+from caffe_spn.errors import DataError
+from caffe_spn.layer import Layer, register
+
+
+@register("ROI", bottoms=("x", "regions"), tops=("top",), in_place=False)
+class ROI(Layer):
+    """top[r, c, i, j] = x[image - 1, c, y1 - 1 + i, x1 - 1 + j] for each region r
+
+    Parameters
+    ----------
+    pooled_h : int, default 128
+    pooled_w : int, default 128
+        Height and width of the patches. Nothing is pooled: the regions must have this size.
+
+    Bottoms, tops
+    -------------
+    x : (N, C, H, W)
+    regions : (R, 5), or R * 5 elements in a shape that begins with R
+        Image, x1, y1, x2, y2 of each region, all counted from 1; x2 and y2 are the last column
+        and row that belong to it. Fractions are cut off. They get no gradient.
+    top : (R, C, pooled_h, pooled_w)
+
+    Raises
+    ------
+    PrototxtError
+        If a size is 0, or a gradient of the regions is wanted.
+    ShapeError
+        If x has not four axes, or there are not five numbers for each region.
+    DataError
+        If a region names no image, has another size, or leaves the map.
+
+    Notes
+    -----
+    Where regions overlap, their gradients add up.
+
+    Examples
+    --------
+    ::
+
+        layer {
+          name: "patches"
+          type: "ROI"
+          bottom: "features"
+          bottom: "regions"
+          top: "patches"
+          roi_param { pooled_h: 64 pooled_w: 64 }
+        }
+    """
+
+    no_backward_bottoms = (1,)
+
+    def setup(self, bottom, top):
+        param = self.layer_param.roi_param
+        self.size = (param.pooled_h, param.pooled_w)
+        if min(self.size) < 1:
+            raise self.param_error(
+                f"has pooled_h {self.size[0]} and pooled_w {self.size[1]}; they must be positive",
+                help="they are the height and width of the patches",
+            )
+
+    def reshape(self, bottom, top):
+        x, regions = (blob.shape for blob in bottom)
+        if len(x) != 4:
+            raise self.shape_error(
+                f"bottom 0 is {x}; it must have 4 axes (N, C, H, W)",
+                help="add axes of size 1 with Reshape",
+            )
+        if not regions or bottom[1].count != 5 * regions[0]:
+            raise self.shape_error(
+                f"bottom 1 (regions) is {regions}; it must be (R, 5)",
+                help="the numbers of a region are image, x1, y1, x2, y2, counted from 1",
+            )
+        top[0].reshape(regions[0], x[1], *self.size)
+
+    def forward_cpu(self, bottom, top):
+        self.windows = self._read_regions(bottom)
+        for patch, window in zip(top[0].data, self.windows, strict=True):
+            patch[...] = bottom[0].data[window]
+
+    def backward_cpu(self, top, propagate_down, bottom):
+        if propagate_down[1]:
+            raise self.param_error(
+                f"cannot compute a gradient for bottom 1 ('{self.layer_param.bottom[1]}'), the"
+                " regions",
+                help="put 'propagate_down: false' for it, or feed it from data",
+            )
+        if propagate_down[0]:
+            diff = bottom[0].diff
+            diff.fill(0)
+            for patch, window in zip(top[0].diff, self.windows, strict=True):
+                diff[window] += patch
+
+    def _read_regions(self, bottom) -> list:
+        """Where each patch lies in x, as an index."""
+        batch, _, height, width = bottom[0].shape
+        pooled_h, pooled_w = self.size
+        windows = []
+        for number, region in enumerate(bottom[1].data.reshape(-1, 5)):
+            if not np.isfinite(region).all():
+                raise self._region_error(number, region, "it is not finite")
+            image, x1, y1, x2, y2 = (int(v) for v in region)
+            if not 1 <= image <= batch:
+                raise self._region_error(
+                    number, region, f"there is no image {image}, only 1 to {batch}"
+                )
+            if (y2 - y1 + 1, x2 - x1 + 1) != self.size:
+                raise self._region_error(
+                    number,
+                    region,
+                    f"it is {y2 - y1 + 1} high and {x2 - x1 + 1} wide, not {pooled_h} and"
+                    f" {pooled_w}",
+                )
+            if not (1 <= x1 and x2 <= width and 1 <= y1 and y2 <= height):
+                raise self._region_error(
+                    number, region, f"it leaves the map, {height} high and {width} wide"
+                )
+            windows.append(np.s_[image - 1, :, y1 - 1 : y2, x1 - 1 : x2])
+        return windows
+
+    def _region_error(self, number: int, region, finding: str) -> DataError:
+        numbers = ", ".join(f"{v:g}" for v in region)
+        return DataError(
+            f"region {number} of bottom 1 is ({numbers}): {finding}",
+            where=self.where,
+            help="the numbers of a region are image, x1, y1, x2, y2, counted from 1; x2 and y2"
+            " belong to it",
+        )
