@@ -4,7 +4,6 @@ Source: `PowerLayer`, `ExpLayer` and `LogLayer` of BVLC Caffe.
 """
 
 import math
-import warnings
 
 import numpy as np
 
@@ -29,7 +28,10 @@ def raise_to(x, power):
 
 
 class PowerFamilyLayer(NeuronLayer):
-    """What the three share: the base, and a warning where Caffe's gradient is wrong."""
+    """What the three share: the base, and what is wrong with Caffe's gradient in place."""
+
+    # Caffe writes the derivative over the top's diff and then multiplies it with itself.
+    flaw_in_place = "ignores the gradient from above"
 
     def read_base(self, param) -> float:
         """The logarithm of `base`, of which -1 stands for e."""
@@ -41,20 +43,6 @@ class PowerFamilyLayer(NeuronLayer):
                 help="leave it out for base e",
             )
         return math.log(param.base)
-
-    def warn_in_place(self, bottom, top) -> None:
-        """Say once that the gradient is not the derivative.
-
-        Caffe writes the derivative over the top's diff and then multiplies it with itself.
-        Trained networks depend on its numbers, so they are kept.
-        """
-        if bottom[0] is top[0] and not getattr(self, "warned", False):
-            self.warned = True
-            warnings.warn(
-                f"{self.where}: the backward pass of {self.type} in place ignores the gradient"
-                " from above, as in Caffe; give the top a name of its own for the true gradient",
-                stacklevel=2,
-            )
 
 
 @register("Power")
@@ -100,7 +88,7 @@ class Power(PowerFamilyLayer):
     def backward_cpu(self, top, propagate_down, bottom):
         if not propagate_down[0]:
             return
-        self.warn_in_place(bottom, top)
+        self.warn_in_place(bottom, top, self.flaw_in_place)
         derivative = bottom[0].diff if bottom[0] is top[0] else self.workspace("d", top[0].shape)
         if self.slope == 0 or self.power == 1:
             derivative.fill(self.slope)
@@ -208,7 +196,7 @@ class Log(PowerFamilyLayer):
     def backward_cpu(self, top, propagate_down, bottom):
         if not propagate_down[0]:
             return
-        self.warn_in_place(bottom, top)
+        self.warn_in_place(bottom, top, self.flaw_in_place)
         derivative = bottom[0].diff if bottom[0] is top[0] else self.workspace("d", top[0].shape)
         affine(bottom[0].data, self.scale, self.shift, derivative)
         with np.errstate(divide="ignore"):
