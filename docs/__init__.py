@@ -1,0 +1,1 @@
+"""The documentation, and the code that makes and checks parts of it; not installed."""
