@@ -10,9 +10,6 @@ import numpy as np
 from caffe_spn.layer import Layer, register
 from caffe_spn.proto import caffe_pb2
 
-ONE = caffe_pb2.FillerParameter(type="constant", value=1)
-ZERO = caffe_pb2.FillerParameter(type="constant", value=0)
-
 
 def sum_around(products, out_shape):
     """The sum of (outer, size, inner) over outer and inner, as `out_shape`.
@@ -23,36 +20,54 @@ def sum_around(products, out_shape):
 
 
 class BroadcastLayer(Layer):
-    """What both share: where the operand's axes lie in bottom 0.
+    """What both share: an operand, learned or bottom 1, and where its axes lie in bottom 0.
 
     Attributes
     ----------
+    param : ScaleParameter or BiasParameter
+    learned : bool
+        Whether the operand is a parameter; otherwise it is bottom 1.
+    operand : Blob
     dims : (outer, size, inner)
         Bottom 0 with the axes of the operand joined to one.
     """
 
-    def param_shape(self, param, blob) -> tuple[int, ...]:
-        """The shape of a learned operand: `num_axes` axes of the bottom from `axis` on."""
-        start = self.axis(blob, param.axis)
-        if param.num_axes < -1:
+    def read_operand(self, param, bottom, default: float) -> None:
+        """Read the definition, and create the operand if it is learned."""
+        self.param, self.learned = param, len(bottom) == 1
+        if self.learned and not self.blobs:
+            constant = caffe_pb2.FillerParameter(type="constant", value=default)
+            filler = param.filler if param.HasField("filler") else constant
+            self.add_param(self._learned_shape(bottom[0]), filler)
+
+    def _learned_shape(self, blob) -> tuple[int, ...]:
+        """`num_axes` axes of the bottom from `axis` on."""
+        start, axes = self.axis(blob, self.param.axis), self.param.num_axes
+        if axes < -1:
             raise self.param_error(
-                f"has num_axes {param.num_axes}; it must be -1 (to the end) or more",
+                f"has num_axes {axes}; it must be -1 (to the end) or more",
                 help="num_axes is how many axes the parameter has",
             )
-        end = len(blob.shape) if param.num_axes == -1 else start + param.num_axes
+        end = len(blob.shape) if axes == -1 else start + axes
         if end > len(blob.shape):
             raise self.shape_error(
-                f"bottom is {blob.shape}; it has no {param.num_axes} axes from axis {start} on",
+                f"bottom is {blob.shape}; it has no {axes} axes from axis {start} on",
                 help="reduce num_axes, or use -1 for all to the end",
             )
         return blob.shape[start:end]
 
-    def fit(self, bottom, operand, axis: int, role: str) -> None:
+    def reshape(self, bottom, top):
+        self.operand = self.blobs[0] if self.learned else bottom[1]
+        role = self.type.lower()
+        self.fit(bottom[0], self.operand, f"the {role}" if self.learned else f"bottom 1 ({role})")
+        top[0].reshape_like(bottom[0])
+
+    def fit(self, bottom, operand, role: str) -> None:
         """Check that the operand's shape is found in the bottom's, and set `dims`."""
         shape = bottom.shape
         size = operand.shape
         # A scalar fits everywhere, even where `axis` does not exist.
-        start = self.axis(bottom, axis) if size else 0
+        start = self.axis(bottom, self.param.axis) if size else 0
         if shape[start : start + len(size)] != size:
             raise self.shape_error(
                 f"{role} is {size}; bottom 0 is {shape}, whose axes from {start} on are"
@@ -62,9 +77,20 @@ class BroadcastLayer(Layer):
         inner = math.prod(shape[start + len(size) :])
         self.dims = math.prod(shape[:start]), operand.count, inner
 
-    def spread(self, array):
-        """An operand's array as (1, size, 1), ready to broadcast over `dims`."""
-        return array.reshape(1, -1, 1)
+    def spread(self, blob):
+        """An operand's data as (1, size, 1), ready to broadcast over `dims`."""
+        return blob.data.reshape(1, -1, 1)
+
+    def operand_wanted(self, propagate_down) -> bool:
+        """Whether the operand needs a gradient."""
+        return self.param_propagate_down[0] if self.learned else propagate_down[1]
+
+    def write_operand_diff(self, products) -> None:
+        """The operand's diff: the sum of `products` (of shape `dims`) around its axes."""
+        gradient = sum_around(products, self.operand.shape)
+        if self.learned:
+            gradient += self.operand.diff
+        self.operand.diff[...] = gradient
 
 
 @register("Scale", bottoms=("data", "scale?"))
@@ -115,23 +141,18 @@ class Scale(BroadcastLayer):
     """
 
     def setup(self, bottom, top):
-        self.param = self.layer_param.scale_param
-        learned = len(bottom) == 1
-        if not self.blobs:
-            shape = self.param_shape(self.param, bottom[0]) if learned else bottom[1].shape
-            if learned:
-                self.add_param(shape, self.param.filler if self.param.HasField("filler") else ONE)
-            if self.param.bias_term:
+        self.read_operand(self.layer_param.scale_param, bottom, default=1)
+        self.bias = None
+        if self.param.bias_term:
+            if len(self.blobs) == self.learned:
+                shape = self.blobs[0].shape if self.learned else bottom[1].shape
                 self.add_param(shape, self.param.bias_filler)
-        self.bias = self.blobs[-1] if self.param.bias_term else None
+            self.bias = self.blobs[-1]
 
     def reshape(self, bottom, top):
-        self.operand = bottom[1] if len(bottom) == 2 else self.blobs[0]
-        role = "bottom 1 (scale)" if len(bottom) == 2 else "the scale"
-        self.fit(bottom[0], self.operand, self.param.axis, role)
+        super().reshape(bottom, top)
         if self.bias is not None:
-            self.fit(bottom[0], self.bias, self.param.axis, "the bias")
-        top[0].reshape_like(bottom[0])
+            self.fit(bottom[0], self.bias, "the bias")
         self.in_place = bottom[0] is top[0]
 
     def forward_cpu(self, bottom, top):
@@ -139,24 +160,22 @@ class Scale(BroadcastLayer):
         if self.in_place:
             # The scale's gradient needs the input, which the output overwrites.
             self.workspace("saved", self.dims)[...] = x
-        np.multiply(x, self.spread(self.operand.data), out=y)
+        np.multiply(x, self.spread(self.operand), out=y)
         if self.bias is not None:
-            y += self.spread(self.bias.data)
+            y += self.spread(self.bias)
 
     def backward_cpu(self, top, propagate_down, bottom):
         top_diff = top[0].diff.reshape(self.dims)
         if self.bias is not None and self.param_propagate_down[-1]:
             self.bias.diff[...] += sum_around(top_diff, self.bias.shape)
-        learned = len(bottom) == 1
-        if self.param_propagate_down[0] if learned else propagate_down[1]:
+        if self.operand_wanted(propagate_down):
             x = self.workspace("saved", self.dims) if self.in_place else bottom[0].data
             products = self.workspace("products", self.dims)
             np.multiply(top_diff, x.reshape(self.dims), out=products)
-            gradient = sum_around(products, self.operand.shape)
-            self.operand.diff[...] = self.operand.diff + gradient if learned else gradient
+            self.write_operand_diff(products)
         if propagate_down[0]:
-            scale = self.spread(self.operand.data)
-            np.multiply(top_diff, scale, out=bottom[0].diff.reshape(self.dims))
+            bottom_diff = bottom[0].diff.reshape(self.dims)
+            np.multiply(top_diff, self.spread(self.operand), out=bottom_diff)
 
 
 @register("Bias", bottoms=("data", "bias?"))
@@ -200,27 +219,15 @@ class Bias(BroadcastLayer):
     """
 
     def setup(self, bottom, top):
-        self.param = self.layer_param.bias_param
-        if len(bottom) == 1 and not self.blobs:
-            filler = self.param.filler if self.param.HasField("filler") else ZERO
-            self.add_param(self.param_shape(self.param, bottom[0]), filler)
-
-    def reshape(self, bottom, top):
-        self.operand = bottom[1] if len(bottom) == 2 else self.blobs[0]
-        role = "bottom 1 (bias)" if len(bottom) == 2 else "the bias"
-        self.fit(bottom[0], self.operand, self.param.axis, role)
-        top[0].reshape_like(bottom[0])
+        self.read_operand(self.layer_param.bias_param, bottom, default=0)
 
     def forward_cpu(self, bottom, top):
         x, y = (b.data.reshape(self.dims) for b in (bottom[0], top[0]))
-        np.add(x, self.spread(self.operand.data), out=y)
+        np.add(x, self.spread(self.operand), out=y)
 
     def backward_cpu(self, top, propagate_down, bottom):
         top_diff = top[0].diff.reshape(self.dims)
+        if self.operand_wanted(propagate_down):
+            self.write_operand_diff(top_diff)
         if propagate_down[0] and bottom[0] is not top[0]:
             bottom[0].diff.reshape(self.dims)[...] = top_diff
-        if len(bottom) == 2:
-            if propagate_down[1]:
-                bottom[1].diff[...] = sum_around(top_diff, self.operand.shape)
-        elif self.param_propagate_down[0]:
-            self.operand.diff[...] += sum_around(top_diff, self.operand.shape)
