@@ -20,6 +20,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
 _lock = threading.RLock()
 
 
@@ -44,6 +46,13 @@ def parallel_section() -> Iterator[None]:
 def compiled() -> bool:
     """Whether Numba is installed, so that the compiled kernels can be used."""
     return importlib.util.find_spec("numba") is not None
+
+
+def compiled_suits(*arrays: np.ndarray) -> bool:
+    """Whether compiled kernels can work on the arrays: float32, C-contiguous, not empty."""
+    return compiled() and all(
+        a.dtype == np.float32 and a.flags.c_contiguous and a.size for a in arrays
+    )
 
 
 def thread_count() -> int:

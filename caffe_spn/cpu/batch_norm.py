@@ -27,7 +27,7 @@ def forward(x, eps: float, y, saved, mean, variance) -> None:
     mean, variance : arrays (C,)
         Receive the statistics; the variance is divided by the count, not the count less one.
     """
-    if _compiled_suits(x, y, saved):
+    if cpu.compiled_suits(x, y, saved):
         from caffe_spn.cpu import batch_norm_compiled
 
         with cpu.parallel_section():
@@ -43,7 +43,7 @@ def forward(x, eps: float, y, saved, mean, variance) -> None:
 def normalize(x, mean, variance, eps: float, y) -> None:
     """Normalise by given statistics."""
     factor = inverse_deviation(variance, eps)
-    if _compiled_suits(x, y):
+    if cpu.compiled_suits(x, y):
         from caffe_spn.cpu import batch_norm_compiled
 
         with cpu.parallel_section():
@@ -56,7 +56,7 @@ def normalize(x, mean, variance, eps: float, y) -> None:
 def backward(y_diff, saved, variance, eps: float, x_diff) -> None:
     """The derivative of `forward` by x; `saved` is the array that `forward` filled."""
     factor = inverse_deviation(variance, eps)
-    if _compiled_suits(y_diff, saved, x_diff):
+    if cpu.compiled_suits(y_diff, saved, x_diff):
         from caffe_spn.cpu import batch_norm_compiled
 
         with cpu.parallel_section():
@@ -70,9 +70,3 @@ def backward(y_diff, saved, variance, eps: float, x_diff) -> None:
 def inverse_deviation(variance, eps: float):
     """1 / sqrt(variance + eps), in the type of the variance."""
     return (1 / np.sqrt(variance.astype(np.float64) + eps)).astype(variance.dtype)
-
-
-def _compiled_suits(*arrays) -> bool:
-    return cpu.compiled() and all(
-        a.dtype == np.float32 and a.flags.c_contiguous and a.size for a in arrays
-    )

@@ -86,7 +86,7 @@ def max_forward(x, y, mask, window: Window) -> None:
         mask[:, 0, 0] = flat.argmax(axis=1)
         y[:, 0, 0] = flat[np.arange(len(x)), mask[:, 0, 0]]
         return
-    if _compiled_suits(x, y):
+    if cpu.compiled_suits(x, y):
         from caffe_spn.cpu import pooling_compiled
 
         with cpu.parallel_section():
@@ -105,7 +105,7 @@ def max_forward(x, y, mask, window: Window) -> None:
 
 def max_backward(y_diff, mask, x_diff) -> None:
     """x_diff = each output's derivative, at the pixel that `mask` names."""
-    if _compiled_suits(y_diff, x_diff):
+    if cpu.compiled_suits(y_diff, x_diff):
         from caffe_spn.cpu import pooling_compiled
 
         with cpu.parallel_section():
@@ -127,7 +127,7 @@ def average_forward(x, y, window: Window) -> None:
     if y.shape[1:] == (1, 1) and window.covers(height, width) and x.size:
         np.mean(x, axis=(1, 2), keepdims=True, out=y)
         return
-    if _compiled_suits(x, y):
+    if cpu.compiled_suits(x, y):
         from caffe_spn.cpu import pooling_compiled
 
         with cpu.parallel_section():
@@ -144,7 +144,7 @@ def average_backward(y_diff, x_diff, window: Window) -> None:
     """x_diff = the shares that each pixel has in the outputs' derivatives."""
     height, width = x_diff.shape[1:]
     counts = window.counts(height, width, y_diff.shape[1:], y_diff.dtype)
-    if _compiled_suits(y_diff, x_diff):
+    if cpu.compiled_suits(y_diff, x_diff):
         from caffe_spn.cpu import pooling_compiled
         from caffe_spn.cpu.scratch import scratch
 
@@ -191,9 +191,3 @@ def _windows(x, y, window: Window):
         for q in range(y.shape[2]):
             columns = slice(q * window.stride_w, q * window.stride_w + window.kernel_w)
             yield r, q, x[:, rows, columns].reshape(len(x), -1), indices[rows, columns].ravel()
-
-
-def _compiled_suits(*arrays) -> bool:
-    return cpu.compiled() and all(
-        a.dtype == np.float32 and a.flags.c_contiguous and a.size for a in arrays
-    )
