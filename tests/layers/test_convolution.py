@@ -7,6 +7,7 @@ from caffe_spn.blob import Blob
 from caffe_spn.errors import PrototxtError, ShapeError
 from caffe_spn.gradient_check import check_gradients
 from tests import golden_cases
+from tests.layers.convolving import check_accumulation, check_forward, under_kernel
 from tests.layers.running import Run, normal
 
 
@@ -15,20 +16,18 @@ def definition(rest):
 
 
 def expected(x, w, bias, stride=(1, 1), pad=(0, 0), dilation=(1, 1), group=1):
-    """Two spatial axes, one multiplication at a time."""
-    batch, _, height, width = x.shape
-    outputs, channels, kernel_h, kernel_w = w.shape
-    out_h = (height + 2 * pad[0] - dilation[0] * (kernel_h - 1) - 1) // stride[0] + 1
-    out_w = (width + 2 * pad[1] - dilation[1] * (kernel_w - 1) - 1) // stride[1] + 1
-    y = np.zeros((batch, outputs, out_h, out_w))
-    for n, k, r, q in np.ndindex(*y.shape):
+    """One multiplication at a time."""
+    outputs, channels, *kernel = w.shape
+    axes = zip(x.shape[2:], kernel, stride, pad, dilation, strict=True)
+    out = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes]
+    y = np.zeros((len(x), outputs, *out))
+    for n, k, *position in np.ndindex(*y.shape):
         first = k // (outputs // group) * channels
-        y[n, k, r, q] = bias[k]
-        for c, i, j in np.ndindex(channels, kernel_h, kernel_w):
-            h = r * stride[0] - pad[0] + i * dilation[0]
-            v = q * stride[1] - pad[1] + j * dilation[1]
-            if 0 <= h < height and 0 <= v < width:
-                y[n, k, r, q] += float(w[k, c, i, j]) * float(x[n, first + c, h, v])
+        total = float(bias[k])
+        for offset, pixel in under_kernel(position, kernel, x.shape[2:], stride, pad, dilation):
+            for c in range(channels):
+                total += float(w[(k, c, *offset)]) * float(x[(n, first + c, *pixel)])
+        y[(n, k, *position)] = total
     return y
 
 
@@ -69,13 +68,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_forward(case):
     text, shape, arguments = case
-    run = Run(definition(text), normal(*shape))
-    w, bias = run.layer.blobs
-    w.data[...], bias.data[...] = normal(*w.shape, seed=1), normal(*bias.shape, seed=2)
-    run.forward()
-    wanted = expected(run.bottom[0].data, w.data, bias.data, **arguments)
-    assert run.out.shape == wanted.shape
-    np.testing.assert_allclose(run.out, wanted, 1e-5, 1e-5)
+    check_forward(definition(text), shape, expected, **arguments)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -102,13 +95,7 @@ def test_gradients_of_two_bottoms_add_up():
 
 
 def test_parameter_gradients_accumulate():
-    run = Run(definition("num_output: 17 kernel_size: 3"), normal(2, 16, 5, 6))
-    diff = normal(*run.out.shape, seed=3)
-    run.backward(diff)
-    once = [blob.diff.copy() for blob in run.layer.blobs]
-    run.backward(diff)
-    for blob, before in zip(run.layer.blobs, once, strict=True):
-        np.testing.assert_allclose(blob.diff, 2 * before, 1e-5, 1e-5)
+    check_accumulation(definition("num_output: 17 kernel_size: 3"), (2, 16, 5, 6))
 
 
 def test_only_wanted_gradients_are_written():

@@ -4,6 +4,7 @@ import pytest
 from caffe_spn.errors import PrototxtError, ShapeError
 from caffe_spn.gradient_check import check_gradients
 from tests import golden_cases
+from tests.layers.convolving import check_accumulation, check_forward, under_kernel
 from tests.layers.running import Run, normal
 
 BILINEAR = (
@@ -18,18 +19,17 @@ def definition(rest):
 
 def expected(x, w, bias, stride=(1, 1), pad=(0, 0), dilation=(1, 1), group=1):
     """Every pixel spread by the kernel, one multiplication at a time."""
-    batch, channels, height, width = x.shape
-    _, group_outputs, kernel_h, kernel_w = w.shape
-    out_h = stride[0] * (height - 1) + dilation[0] * (kernel_h - 1) + 1 - 2 * pad[0]
-    out_w = stride[1] * (width - 1) + dilation[1] * (kernel_w - 1) + 1 - 2 * pad[1]
-    y = np.zeros((batch, group * group_outputs, out_h, out_w)) + np.reshape(bias, (-1, 1, 1))
-    for n, c, r, q in np.ndindex(*x.shape):
-        first = c // (channels // group) * group_outputs
-        for k, i, j in np.ndindex(group_outputs, kernel_h, kernel_w):
-            h = r * stride[0] - pad[0] + i * dilation[0]
-            v = q * stride[1] - pad[1] + j * dilation[1]
-            if 0 <= h < out_h and 0 <= v < out_w:
-                y[n, first + k, h, v] += float(w[c, k, i, j]) * float(x[n, c, r, q])
+    batch, channels, *size = x.shape
+    outputs, kernel = w.shape[1], w.shape[2:]
+    axes = zip(size, kernel, stride, pad, dilation, strict=True)
+    out = [s * (n - 1) + d * (k - 1) + 1 - 2 * p for n, k, s, p, d in axes]
+    y = np.zeros((batch, group * outputs, *out)) + bias.reshape(-1, *[1] * len(out))
+    for n, c, *position in np.ndindex(*x.shape):
+        first = c // (channels // group) * outputs
+        for offset, pixel in under_kernel(position, kernel, out, stride, pad, dilation):
+            for k in range(outputs):
+                product = float(w[(c, k, *offset)]) * float(x[(n, c, *position)])
+                y[(n, first + k, *pixel)] += product
     return y
 
 
@@ -58,13 +58,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_forward(case):
     text, shape, arguments = case
-    run = Run(definition(text), normal(*shape))
-    w, bias = run.layer.blobs
-    w.data[...], bias.data[...] = normal(*w.shape, seed=1), normal(*bias.shape, seed=2)
-    run.forward()
-    wanted = expected(run.bottom[0].data, w.data, bias.data, **arguments)
-    assert run.out.shape == wanted.shape
-    np.testing.assert_allclose(run.out, wanted, 1e-5, 1e-5)
+    check_forward(definition(text), shape, expected, **arguments)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -93,13 +87,7 @@ def test_bilinear_upsampling_of_a_ramp_is_a_ramp():
 
 
 def test_parameter_gradients_accumulate():
-    run = Run(definition("num_output: 3 kernel_size: 3"), normal(2, 2, 3, 4))
-    diff = normal(*run.out.shape, seed=3)
-    run.backward(diff)
-    once = [blob.diff.copy() for blob in run.layer.blobs]
-    run.backward(diff)
-    for blob, before in zip(run.layer.blobs, once, strict=True):
-        np.testing.assert_allclose(blob.diff, 2 * before, 1e-5, 1e-5)
+    check_accumulation(definition("num_output: 3 kernel_size: 3"), (2, 2, 3, 4))
 
 
 def test_nan_propagates():

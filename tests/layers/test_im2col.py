@@ -4,6 +4,7 @@ import pytest
 from caffe_spn.errors import PrototxtError, ShapeError
 from caffe_spn.gradient_check import check_gradients
 from tests import golden_cases
+from tests.layers.convolving import under_kernel
 from tests.layers.running import Run, normal
 
 
@@ -13,17 +14,13 @@ def im2col(rest):
 
 def expected(x, kernel, stride, pad, dilation):
     """x (C, ...), any number of spatial axes, one element at a time."""
-    axes = range(len(kernel))
-    out = [
-        (x.shape[1 + a] + 2 * pad[a] - dilation[a] * (kernel[a] - 1) - 1) // stride[a] + 1
-        for a in axes
-    ]
+    axes = zip(x.shape[1:], kernel, stride, pad, dilation, strict=True)
+    out = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes]
     columns = np.zeros((x.shape[0], *kernel, *out))
-    for index in np.ndindex(*columns.shape):
-        c, offset, position = index[0], index[1 : 1 + len(kernel)], index[1 + len(kernel) :]
-        pixel = [position[a] * stride[a] - pad[a] + offset[a] * dilation[a] for a in axes]
-        if all(0 <= p < n for p, n in zip(pixel, x.shape[1:], strict=True)):
-            columns[index] = x[(c, *pixel)]
+    for position in np.ndindex(*out):
+        for offset, pixel in under_kernel(position, kernel, x.shape[1:], stride, pad, dilation):
+            for c in range(x.shape[0]):
+                columns[(c, *offset, *position)] = x[(c, *pixel)]
     return columns.reshape(-1, *out)
 
 
