@@ -20,12 +20,14 @@ import numpy as np
 
 from caffe_spn import weights_io
 from caffe_spn.errors import WeightsError
-from caffe_spn.proto import binary, caffe_pb2
-from caffe_spn.proto.blobs import array_to_blob_proto, blob_proto_to_array
+from caffe_spn.proto import binary, caffe_pb2, wire
+from caffe_spn.proto.blobs import blob_pieces, numbers_to_array
 from caffe_spn.proto.files import atomic_write
 from caffe_spn.weights_h5 import read_array
 
 STATE_VERSION = 1
+
+_HISTORY = caffe_pb2.SolverState.DESCRIPTOR.fields_by_name["history"].number
 
 
 @dataclass
@@ -75,7 +77,7 @@ def write_weights(path: str, net, write_diff: bool = False) -> None:
     if path.endswith(".h5"):
         weights_io.write_h5(path, net, write_diff)
     else:
-        weights_io.write_caffemodel(path, net.to_proto(write_diff))
+        weights_io.write_caffemodel(path, net, write_diff)
 
 
 # The solver's state as Caffe's files have it
@@ -86,11 +88,12 @@ def write_state(path: str, state: SolverState) -> None:
     if path.endswith(".h5"):
         _write_state_h5(path, state)
         return
-    message = caffe_pb2.SolverState(iter=state.iter, current_step=state.current_step)
-    message.learned_net = state.learned_net
-    for array in state.history:
-        array_to_blob_proto(array, None, out=message.history.add())
-    binary.write(path, message)
+    # In the order of their numbers, as the library writes them: histories without a copy.
+    before = caffe_pb2.SolverState(iter=state.iter, learned_net=state.learned_net)
+    after = caffe_pb2.SolverState(current_step=state.current_step)
+    histories = (piece for array in state.history for piece in blob_pieces(_HISTORY, array))
+    pieces = (before.SerializeToString(), *histories, after.SerializeToString())
+    binary.write_pieces(path, pieces)
 
 
 def _write_state_h5(path: str, state: SolverState) -> None:
@@ -104,6 +107,8 @@ def _write_state_h5(path: str, state: SolverState) -> None:
             history = file.create_group("history")
             for index, array in enumerate(state.history):
                 history[str(index)] = array
+    except WeightsError:
+        raise
     except RuntimeError as error:
         # How h5py reports a disk that becomes full while a file is closed.
         raise WeightsError(f"the file cannot be written: {error}", where=path) from error
@@ -136,19 +141,22 @@ def read_state(path: str) -> SolverState:
         )
     if path.endswith(".h5"):
         return _read_state_h5(path)
-    message = binary.read(path, caffe_pb2.SolverState)
+    message, numbers = binary.read_split(path, caffe_pb2.SolverState, wire.STATE)
     if not message.HasField("iter"):
         raise WeightsError(
             "is not a solver state: it has no iteration count",
             where=path,
             help="weights (.caffemodel) are for --weights; to resume, name the .solverstate",
         )
-    return SolverState(
-        message.iter,
-        message.current_step,
-        message.learned_net if message.HasField("learned_net") else None,
-        [blob_proto_to_array(blob) for blob in message.history],
-    )
+    try:
+        return SolverState(
+            message.iter,
+            message.current_step,
+            message.learned_net if message.HasField("learned_net") else None,
+            [numbers_to_array(blob, numbers[wire.index_of(blob)]) for blob in message.history],
+        )
+    except WeightsError as error:
+        raise WeightsError(error.message, path, error.help) from error
 
 
 def _read_state_h5(path: str) -> SolverState:
@@ -164,6 +172,8 @@ def _read_state_h5(path: str) -> SolverState:
                 None if learned_net is None else np.bytes_(learned_net).decode().rstrip("\0"),
                 [read_array(group[str(i)], path) for i in range(len(group))],
             )
+    except WeightsError:
+        raise
     except (OSError, RuntimeError, KeyError, AttributeError, IndexError, TypeError) as error:
         raise WeightsError(
             f"cannot be read as a solver state in HDF5: {error}",

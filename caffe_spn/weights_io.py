@@ -9,20 +9,28 @@ Source: `Net::CopyTrainedLayersFrom` and `Net::ToHDF5` of BVLC Caffe, whose layo
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from google.protobuf.message import DecodeError
+from google.protobuf.message import Message
 
 from caffe_spn.errors import CaffeSpnError, WeightsError
 from caffe_spn.graph.upgrade import upgrade
 from caffe_spn.proto import binary, caffe_pb2, wire
-from caffe_spn.proto.blobs import LegacyArray, blob_proto_to_array, numbers_to_array
+from caffe_spn.proto.blobs import (
+    LegacyArray,
+    blob_pieces,
+    blob_proto_to_array,
+    numbers_to_array,
+)
 from caffe_spn.weights_h5 import read_h5, write_h5
 
 __all__ = ["Weights", "apply", "read_caffemodel", "read_h5", "write_caffemodel", "write_h5"]
 
 Weights = dict[str, list[np.ndarray | None]]
+
+_LAYER = caffe_pb2.NetParameter.DESCRIPTOR.fields_by_name["layer"].number
+_BLOBS = caffe_pb2.LayerParameter.DESCRIPTOR.fields_by_name["blobs"].number
 
 
 def read_caffemodel(source: str | os.PathLike | caffe_pb2.NetParameter) -> Weights:
@@ -45,28 +53,61 @@ def read_caffemodel(source: str | os.PathLike | caffe_pb2.NetParameter) -> Weigh
     WeightsError
         If the file cannot be read or is no NetParameter.
     """
-    if isinstance(source, caffe_pb2.NetParameter):
+    if isinstance(source, Message):
         return _by_layer(source, blob_proto_to_array, None)
     name = os.fspath(source)
-    data = binary.read_bytes(source)
+    net_param, numbers = binary.read_split(source, caffe_pb2.NetParameter, wire.NET)
     try:
-        skeleton, numbers = wire.extract(data, wire.NET)
-        net_param = caffe_pb2.NetParameter.FromString(skeleton)
         return _by_layer(net_param, lambda b: numbers_to_array(b, numbers[wire.index_of(b)]), name)
-    except (wire.WireError, DecodeError, UnicodeDecodeError) as error:
-        why = "" if isinstance(error, DecodeError) else f": {error}"
-        raise binary.not_a_message(data, name, f"they are no NetParameter{why}") from None
+    except UnicodeDecodeError as error:
+        raise WeightsError(f"the name of a layer is not UTF-8: {error}", name) from None
 
 
-def write_caffemodel(path: str | os.PathLike, net_param: caffe_pb2.NetParameter) -> None:
+def write_caffemodel(path: str | os.PathLike, net, write_diff: bool = False) -> None:
     """Write a net with its blobs as a .caffemodel, atomically.
+
+    Parameters
+    ----------
+    path : str or path
+    net : Net or NetParameter
+        A Net's parameters are written from where they are, without a copy.
+    write_diff : bool, default False
+        Write a Net's derivatives too.
 
     Raises
     ------
     WeightsError
         If the file cannot be written, or would be larger than 2 GB.
     """
-    binary.write(path, net_param)
+    if isinstance(net, Message):
+        binary.write(path, net)
+    else:
+        binary.write_pieces(path, _net_pieces(net, write_diff))
+
+
+def _net_pieces(net, write_diff: bool) -> Iterator:
+    yield caffe_pb2.NetParameter(name=net.name).SerializeToString()
+    for layer, layer_param in zip(net.layers, net.layer_params, strict=True):
+        before, after = _around_blobs(layer_param)
+        blobs = []
+        for blob in layer.blobs:
+            blobs += blob_pieces(_BLOBS, blob.data, blob.diff if write_diff else None)
+        size = len(before) + sum(len(piece) for piece in blobs) + len(after)
+        yield from (wire.prefix(_LAYER, size), before, *blobs, after)
+
+
+def _around_blobs(layer_param) -> tuple[bytes, bytes]:
+    """The bytes of a layer that stand before and behind its blobs."""
+    before, after = type(layer_param)(), type(layer_param)()
+    before.CopyFrom(layer_param)
+    after.CopyFrom(layer_param)
+    for field, _ in layer_param.ListFields():
+        if field.number >= _BLOBS:
+            before.ClearField(field.name)
+        if field.number <= _BLOBS:
+            after.ClearField(field.name)
+    before.DiscardUnknownFields()
+    return before.SerializeToString(), after.SerializeToString()
 
 
 def apply(net, weights: Mapping[str, Sequence], strict_counts=True, where=None) -> None:
@@ -90,7 +131,7 @@ def apply(net, weights: Mapping[str, Sequence], strict_counts=True, where=None) 
     """
     owned = {id(blob) for blob in net.learnable_params}
     layers = {}
-    for name, layer in zip(net._layer_names, net.layers, strict=True):
+    for name, layer in zip(net.layer_names, net.layers, strict=True):
         layers.setdefault(name, layer)
     misfits, copies = [], []
     for name, arrays in weights.items():

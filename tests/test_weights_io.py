@@ -1,6 +1,7 @@
 """Weights between files and nets."""
 
 import os
+import tracemalloc
 from types import SimpleNamespace
 
 import h5py
@@ -18,7 +19,7 @@ from tests import golden_cases as golden
 
 def fake_net(shared=(), **layers):
     """What `apply` and `write_h5` use of a net: layers with blobs of these shapes."""
-    net = SimpleNamespace(_layer_names=list(layers), layers=[], learnable_params=[])
+    net = SimpleNamespace(layer_names=list(layers), layers=[], learnable_params=[])
     for name, shapes in layers.items():
         blobs = [Blob(shape) for shape in shapes]
         net.layers.append(SimpleNamespace(blobs=blobs))
@@ -29,7 +30,7 @@ def fake_net(shared=(), **layers):
 def values(net):
     return {
         name: [blob.data.copy() for blob in layer.blobs]
-        for name, layer in zip(net._layer_names, net.layers, strict=True)
+        for name, layer in zip(net.layer_names, net.layers, strict=True)
     }
 
 
@@ -107,6 +108,32 @@ def test_there_and_back(tmp_path):
     assert os.listdir(tmp_path) == ["n.caffemodel"]
 
 
+@pytest.mark.parametrize("write_diff", [False, True])
+def test_a_net_is_written_as_its_message(write_diff, tmp_path):
+    """Byte for byte, though its numbers are never in a message."""
+    name = "weights_written_by_caffe"
+    with golden.copied(next(c for c in golden.INDEX if c["name"] == name), tmp_path):
+        net = caffe.Net(f"{name}.prototxt", caffe.TEST, weights=f"{name}.caffemodel")
+        for blob in net.learnable_params:
+            blob.diff[...] = 0.25
+        weights_io.write_caffemodel("streamed", net, write_diff)
+        weights_io.write_caffemodel("message", net.to_proto(write_diff))
+        assert (tmp_path / "streamed").read_bytes() == (tmp_path / "message").read_bytes()
+        assert len(net.learnable_params) == 4
+
+
+def test_hostile_sizes_are_refused_before_memory_is_taken(tmp_path):
+    path = tmp_path / "n.caffemodel"
+    path.write_bytes(b"\xa2\x06\x00" * 1_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(WeightsError, match="more than 100000 layers and blobs"):
+            weights_io.read_caffemodel(path)
+        assert tracemalloc.get_traced_memory()[1] < 10 * path.stat().st_size
+    finally:
+        tracemalloc.stop()
+
+
 def test_wrong_blob_names_the_file(tmp_path):
     net = caffemodel(a=arrays((3,)))
     net.layer[0].blobs[0].shape.dim[0] = 4
@@ -130,7 +157,7 @@ def test_cut_off_anywhere(size, tmp_path):
 def test_layer_name_that_is_no_text(tmp_path):
     path = tmp_path / "n.caffemodel"
     path.write_bytes(b"\xa2\x06\x03\x0a\x01\xff")
-    with pytest.raises(WeightsError, match="no NetParameter: 'utf-8' codec"):
+    with pytest.raises(WeightsError, match="the name of a layer is not UTF-8: 'utf-8' codec"):
         weights_io.read_caffemodel(path)
 
 

@@ -6,7 +6,7 @@ A write is atomic: whoever opens the file, at any time, finds the old content or
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, EncodeError, Message
@@ -14,9 +14,9 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 from caffe_spn.errors import WeightsError
 from caffe_spn.proto.files import MAX_BYTES, TOO_LARGE, USE_HDF5, atomic_write, read_bytes
 from caffe_spn.proto.printer import is_repeated
-from caffe_spn.proto.wire import length_delimited
+from caffe_spn.proto.wire import Numbers, WireError, extract, length_delimited
 
-__all__ = ["atomic_write", "parse", "read", "read_bytes", "write"]
+__all__ = ["atomic_write", "parse", "read", "read_bytes", "read_split", "write", "write_pieces"]
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
@@ -43,6 +43,38 @@ def parse(data: bytes, message_class: type[AnyMessage], name: str = "<bytes>") -
     except (DecodeError, UnicodeDecodeError):
         kind = message_class.DESCRIPTOR.name
         raise not_a_message(data, name, f"they are no {kind}") from None
+
+
+def read_split(
+    path: str | os.PathLike, message_class: type[AnyMessage], fields: dict
+) -> tuple[AnyMessage, list[Numbers]]:
+    """Read a message from a file, its numbers apart from it and without a copy.
+
+    Parameters
+    ----------
+    path : str or path
+    message_class : type
+    fields : dict
+        Where it has blobs, such as `wire.NET`.
+
+    Returns
+    -------
+    (Message, list of Numbers)
+        See `wire.extract`.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, is no such message, or claims more than it can hold.
+    """
+    data, name = read_bytes(path), os.fspath(path)
+    try:
+        skeleton, numbers = extract(data, fields)
+        return message_class.FromString(skeleton), numbers
+    except (WireError, DecodeError) as error:
+        why = "" if isinstance(error, DecodeError) else f": {error}"
+        kind = message_class.DESCRIPTOR.name
+        raise not_a_message(data, name, f"they are no {kind}{why}") from None
 
 
 def not_a_message(data: bytes, name: str, finding: str) -> WeightsError:
@@ -72,18 +104,21 @@ def write(path: str | os.PathLike, message: Message) -> None:
         If the file cannot be written, or the message is larger than 2 GB; what was there before is
         left as it was.
     """
+    try:
+        write_pieces(path, _pieces(message))
+    except EncodeError as error:
+        raise WeightsError(f"the message cannot be written: {error}", os.fspath(path)) from None
+
+
+def write_pieces(path: str | os.PathLike, pieces: Iterable) -> None:
+    """Write a message that comes as pieces of bytes, atomically; raises as `write` does."""
     name, written = os.fspath(path), 0
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        try:
-            for piece in _pieces(message):
-                written += len(piece)
-                if written > MAX_BYTES:
-                    raise WeightsError(
-                        f"the message has {written} bytes{TOO_LARGE}", name, USE_HDF5
-                    )
-                file.write(piece)
-        except EncodeError as error:
-            raise WeightsError(f"the message cannot be written: {error}", name) from None
+        for piece in pieces:
+            written += memoryview(piece).nbytes
+            if written > MAX_BYTES:
+                raise WeightsError(f"the message has {written} bytes{TOO_LARGE}", name, USE_HDF5)
+            file.write(piece)
 
 
 def _pieces(message: Message) -> Iterator[bytes]:

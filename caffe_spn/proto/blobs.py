@@ -51,7 +51,8 @@ def blob_proto_to_array(blob_proto: caffe_pb2.BlobProto, diff: bool = False) -> 
     Returns
     -------
     ndarray
-        float32, or float64 if the doubles are given; a `LegacyArray` when the shape is legacy.
+        float32, or float64 if the doubles are given, or what NVCaffe wrote as `raw_data` (float16
+        too); a `LegacyArray` when the shape is legacy.
 
     Raises
     ------
@@ -61,8 +62,10 @@ def blob_proto_to_array(blob_proto: caffe_pb2.BlobProto, diff: bool = False) -> 
     # The detour over bytes costs a memory copy; reading repeated fields number by number, as
     # protobuf before version 5 does it, costs a hundred times that.
     content = blob_proto.SerializeToString()
-    skeleton, (numbers,) = wire.extract(wire.length_delimited(1, content) + content, {1: wire.BLOB})
-    del skeleton
+    try:
+        _, (numbers,) = wire.extract(wire.length_delimited(1, content) + content, {1: wire.BLOB})
+    except wire.WireError as error:
+        raise WeightsError(f"a blob makes no sense: {error}") from None
     return numbers_to_array(blob_proto, numbers, diff).copy()
 
 
@@ -79,11 +82,47 @@ def numbers_to_array(
         flat = numbers.data if numbers.double_data is None else numbers.double_data
     if flat is None:
         flat = np.empty(0, np.float32)
+    if len(blob_proto.shape.dim) > _MAX_AXES:
+        raise WeightsError(
+            f"a blob has {len(blob_proto.shape.dim)} axes and {flat.size} numbers; Caffe's have at"
+            f" most {_MAX_AXES} axes"
+        )
     shape = blob_shape(blob_proto)
-    if len(shape) > _MAX_AXES or any(d < 0 for d in shape) or math.prod(shape) != flat.size:
+    if any(d < 0 for d in shape) or math.prod(shape) != flat.size:
         raise WeightsError(f"a blob of shape {_words(shape)} has {flat.size} numbers")
     array = flat.reshape(shape)
     return array.view(LegacyArray) if is_legacy(blob_proto) else array
+
+
+def blob_pieces(number: int, array: np.ndarray, diff: np.ndarray | None = None) -> list:
+    """A BlobProto that is field `number` of a message, as pieces to write one after the other.
+
+    The numbers are no copies: a net is written without being in memory twice. The bytes are those
+    of `array_to_blob_proto`.
+
+    Parameters
+    ----------
+    number : int
+    array : ndarray
+    diff : ndarray, optional
+
+    Returns
+    -------
+    list of bytes and memoryview
+    """
+    shape = caffe_pb2.BlobProto()
+    shape.shape.SetInParent()
+    shape.shape.dim.extend(array.shape)
+    pieces = [(7, shape.SerializeToString())]
+    for values, single, double in ((array, 5, 8), (diff, 6, 9)):
+        if values is not None and np.size(values):
+            is_double = values.dtype == np.float64
+            raw = memoryview(np.ascontiguousarray(values, "<f8" if is_double else "<f4")).cast("B")
+            field = double if is_double else single
+            pieces += [(field, wire.prefix(field, raw.nbytes)), (field, raw)]
+    # In the order of their numbers, as the library writes them.
+    content = [piece for _, piece in sorted(pieces, key=lambda piece: piece[0])]
+    return [wire.prefix(number, sum(len(piece) for piece in content)), *content]
 
 
 def array_to_blob_proto(

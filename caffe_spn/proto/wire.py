@@ -27,6 +27,20 @@ _MARK_TAG = 9 << 3 | FIXED64
 BLOB = "blob"
 NET = {100: {7: BLOB}, 2: {6: BLOB, 1: {50: BLOB}}}
 """Where a NetParameter has blobs: layer.blobs, layers.blobs, layers.layer.blobs."""
+STATE = {3: BLOB}
+"""Where a SolverState has blobs: history."""
+
+# What a message may have around its numbers. A few bytes of a file can become a hundred times as
+# many in the library's memory; the largest networks have some thousand layers and a megabyte of
+# structure.
+MAX_PARTS = 100_000
+MAX_STRUCTURE = 32 << 20
+# BlobProto's fields besides its numbers; what other forks have added there is left out.
+_OF_A_BLOB = frozenset((1, 2, 3, 4, 7))
+# NVCaffe since 0.16 writes numbers of three types as bytes.
+_RAW_TYPE, _RAW_DATA = 10, 12
+_RAW_TYPES = {0: np.dtype("<f8"), 1: np.dtype("<f4"), 2: np.dtype("<f2")}
+_TAGS_AT_A_TIME = 1 << 16
 
 
 class WireError(Exception):
@@ -41,10 +55,13 @@ class Numbers:
     diff: np.ndarray | None = None
     double_data: np.ndarray | None = None
     double_diff: np.ndarray | None = None
+    raw: dict[int, slice | int] = field(default_factory=dict)
     pieces: dict[int, list[np.ndarray]] = field(default_factory=dict)
 
-    def join(self) -> None:
+    def join(self, view: memoryview) -> None:
         """Several pieces of one field, which the encoding allows, become one array."""
+        if _RAW_DATA in self.raw and not self.pieces:
+            self.data = _raw_array(view[self.raw[_RAW_DATA]], self.raw.get(_RAW_TYPE, 0))
         for number, pieces in self.pieces.items():
             array = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
             setattr(self, _NAMES[number], array)
@@ -69,11 +86,12 @@ def extract(buffer: bytes, fields: dict) -> tuple[bytes, list[Numbers]]:
     Raises
     ------
     WireError
-        If a length leads past the end, or the bytes make no sense.
+        If a length leads past the end, the bytes make no sense, or there is more structure than
+        any network has; before memory is taken for it.
     """
-    numbers: list[Numbers] = []
-    skeleton = _message(memoryview(buffer), 0, len(buffer), fields, numbers)
-    return bytes(skeleton), numbers
+    walk = _Walk(memoryview(buffer))
+    skeleton = walk.message(0, len(buffer), fields)
+    return bytes(skeleton), walk.numbers
 
 
 def index_of(blob_proto) -> int:
@@ -93,50 +111,123 @@ def varint(value: int) -> bytes:
 
 def length_delimited(number: int, payload) -> bytes:
     """Tag and length that stand before a message, string or packed numbers."""
-    return varint(number << 3 | BYTES) + varint(len(payload))
+    return prefix(number, len(payload))
 
 
-def _message(view: memoryview, start: int, end: int, fields: dict, numbers: list) -> bytearray:
-    out = bytearray()
-    position = start
-    while position < end:
-        number, kind, value, after = _field(view, position, end)
-        inner = fields.get(number) if kind == BYTES else None
-        if inner is None:
-            out += view[position:after]
-        else:
-            if inner is BLOB:
-                content = _blob(view, value, after, numbers)
+def prefix(number: int, size: int) -> bytes:
+    """Tag and length that stand before `size` bytes."""
+    return varint(number << 3 | BYTES) + varint(size)
+
+
+class _Walk:
+    """Goes over a message once, collecting its numbers and copying the rest."""
+
+    def __init__(self, view: memoryview):
+        self.view = view
+        self.numbers: list[Numbers] = []
+        self.parts = 0
+
+    def message(self, start: int, end: int, fields: dict) -> bytearray:
+        out = bytearray()
+        position = start
+        while position < end:
+            number, kind, value, after = _field(self.view, position, end)
+            inner = fields.get(number) if kind == BYTES else None
+            if inner is None:
+                self._check_structure(len(out) + after - position, position)
+                out += self.view[position:after]
             else:
-                content = _message(view, value, after, inner, numbers)
-            out += length_delimited(number, content)
-            out += content
-        position = after
-    return out
+                self._count_part(position)
+                if inner is BLOB:
+                    content = self._blob(value, after)
+                else:
+                    content = self.message(value, after, inner)
+                self._check_structure(len(out) + len(content), position)
+                out += length_delimited(number, content)
+                out += content
+            position = after
+        return out
 
+    def _blob(self, start: int, end: int) -> bytearray:
+        out, found = bytearray(), Numbers()
+        position = start
+        while position < end:
+            number, kind, value, after = _field(self.view, position, end)
+            if number in _NUMBERS:
+                array, after = self._array(number, kind, position, value, after, end)
+                found.pieces.setdefault(number, []).append(array)
+            elif number in _OF_A_BLOB:
+                self._check_structure(len(out) + after - position, position)
+                out += self.view[position:after]
+            elif number == _RAW_DATA and kind == BYTES:
+                found.raw[number] = slice(value, after)
+            elif number == _RAW_TYPE and kind == VARINT:
+                found.raw[number] = _varint(self.view, value, after)[0]
+            else:
+                self._count_part(position)
+            position = after
+        found.join(self.view)
+        out += varint(_MARK_TAG) + np.float64(len(self.numbers)).tobytes()
+        self.numbers.append(found)
+        return out
 
-def _blob(view: memoryview, start: int, end: int, numbers: list) -> bytearray:
-    out, found = bytearray(), Numbers()
-    position = start
-    while position < end:
-        number, kind, value, after = _field(view, position, end)
-        if number not in _NUMBERS:
-            out += view[position:after]
-        elif kind == BYTES or _FIXED_SIZE.get(kind) == _NUMBERS[number].itemsize:
-            dtype = _NUMBERS[number]
+    def _array(
+        self, number: int, kind: int, position: int, value: int, after: int, end: int
+    ) -> tuple[np.ndarray, int]:
+        """The numbers of the field at `position`, and where they end."""
+        dtype = _NUMBERS[number]
+        self._count_part(position)
+        if kind == BYTES:
             if (after - value) % dtype.itemsize:
                 raise WireError(
                     f"{_NAMES[number]} at byte {position} is {after - value} bytes long, "
                     f"not a multiple of {dtype.itemsize}"
                 )
-            found.pieces.setdefault(number, []).append(np.frombuffer(view[value:after], dtype))
-        else:
+            return np.frombuffer(self.view[value:after], dtype), after
+        if _FIXED_SIZE.get(kind) != dtype.itemsize:
             raise WireError(f"{_NAMES[number]} at byte {position} does not hold numbers")
-        position = after
-    found.join()
-    out += varint(_MARK_TAG) + np.float64(len(numbers)).tobytes()
-    numbers.append(found)
-    return out
+        if value > position + 1:
+            return np.frombuffer(self.view[value:after], dtype), after
+        return _run(self.view, position, end, dtype)
+
+    def _count_part(self, position: int) -> None:
+        self.parts += 1
+        if self.parts > MAX_PARTS:
+            raise WireError(
+                f"there are more than {MAX_PARTS} layers and blobs up to byte {position}, which no"
+                " network has"
+            )
+
+    def _check_structure(self, size: int, position: int) -> None:
+        if size > MAX_STRUCTURE:
+            raise WireError(
+                f"there are more than {MAX_STRUCTURE >> 20} MB besides the numbers up to byte"
+                f" {position}, which no network has"
+            )
+
+
+def _raw_array(raw: memoryview, kind: int) -> np.ndarray:
+    dtype = _RAW_TYPES.get(kind)
+    if dtype is None or len(raw) % dtype.itemsize:
+        raise WireError(
+            f"raw_data of {len(raw)} bytes is of NVCaffe's type {kind}, which is unknown"
+        )
+    return np.frombuffer(raw, dtype)
+
+
+def _run(view: memoryview, position: int, end: int, dtype: np.dtype) -> tuple[np.ndarray, int]:
+    """Numbers that have a tag each, as a view that steps over the tags, and where they end."""
+    step = 1 + dtype.itemsize
+    most = (end - position) // step
+    tags = np.frombuffer(view[position : position + most * step], np.uint8)[::step]
+    count = 0
+    while count < most:
+        other = tags[count : count + _TAGS_AT_A_TIME] != tags[0]
+        if other.any():
+            count += int(other.argmax())
+            break
+        count += len(other)
+    return np.ndarray((count,), dtype, view, position + 1, (step,)), position + count * step
 
 
 def _field(view: memoryview, position: int, end: int) -> tuple[int, int, int, int]:

@@ -49,6 +49,69 @@ def test_pieces_and_single_numbers_are_joined():
     assert numbers.data.tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("number, dtype", [(5, "<f4"), (8, "<f8")])
+@pytest.mark.parametrize("count", [1, 2, 70_000])
+def test_numbers_with_a_tag_each_are_a_view(number, dtype, count):
+    """As writers without [packed = true] have them; 70,000 is more than one step of the search."""
+    values = np.arange(count, dtype=dtype) + 0.5
+    kind = wire.FIXED32 if dtype == "<f4" else wire.FIXED64
+    one = np.dtype([("tag", "u1"), ("value", dtype)])
+    tagged = np.empty(count, one)
+    tagged["tag"], tagged["value"] = number << 3 | kind, values
+    blob = (
+        b"\x08\x07" + tagged.tobytes() + b"\x10\x07" + wire.length_delimited(6, b"1234") + b"1234"
+    )
+    data = wire.prefix(1, len(blob)) + blob
+    _, (numbers,) = wire.extract(data, {1: wire.BLOB})
+    found = numbers.data if number == 5 else numbers.double_data
+    np.testing.assert_array_equal(found, values)
+    assert np.shares_memory(found, np.frombuffer(data, np.uint8))
+    np.testing.assert_array_equal(found.reshape(1, count)[0], values)
+
+
+def test_tag_that_is_longer_than_it_must_be():
+    blob = b"\xad\x00" + np.float32(3).tobytes() + b"\x2d" + np.float32(4).tobytes()
+    _, (numbers,) = wire.extract(wire.prefix(1, len(blob)) + blob, {1: wire.BLOB})
+    assert numbers.data.tolist() == [3, 4]
+
+
+def test_what_forks_add_to_blobs_is_left_out():
+    blob = b"\x08\x02" + wire.prefix(99, 3) + b"abc"
+    skeleton, (numbers,) = wire.extract(wire.prefix(1, len(blob)) + blob, {1: wire.BLOB})
+    assert len(skeleton) == 2 + 2 + 9
+    assert numbers.data is None
+
+
+@pytest.mark.parametrize(
+    "limit, value, data, error",
+    [
+        ("MAX_PARTS", 3, b"\xa2\x06\x00" * 4, "more than 3 layers and blobs up to byte 9"),
+        ("MAX_PARTS", 3, b"\xa2\x06\x08" + b"\x3a\x00" * 4, "more than 3 layers and blobs"),
+        ("MAX_STRUCTURE", 1 << 20, b"\x1a\x00" * (1 << 20), "more than 1 MB besides the numbers"),
+        ("MAX_STRUCTURE", 1 << 20, wire.prefix(1, 1 << 20) + bytes(1 << 20), "more than 1 MB"),
+        ("MAX_STRUCTURE", 1 << 20, wire.prefix(3, 1 << 20) + bytes(1 << 20), "more than 1 MB"),
+    ],
+)
+def test_more_structure_than_any_network_has(limit, value, data, error, monkeypatch):
+    monkeypatch.setattr(wire, limit, value)
+    with pytest.raises(wire.WireError, match=error):
+        wire.extract(data, wire.NET)
+
+
+def test_pieces_of_numbers_count_too(monkeypatch):
+    # Each costs an array: a blob of single numbers between which other fields stand.
+    monkeypatch.setattr(wire, "MAX_PARTS", 5)
+    blob = b"\x2d1234\x08\x01" * 6
+    data = wire.prefix(1, len(blob)) + blob
+    with pytest.raises(wire.WireError, match="more than 5 layers and blobs"):
+        wire.extract(data, {1: wire.BLOB})
+
+
+def test_groups_of_any_depth_are_refused():
+    with pytest.raises(wire.WireError, match="of a kind that Caffe never writes"):
+        wire.extract(b"\x0b" * 1_000_000, wire.NET)
+
+
 @pytest.mark.parametrize(
     "blob, error",
     [
