@@ -11,7 +11,7 @@ from caffe_spn.layers.neuron import NeuronLayer
 
 @register("Clip")
 class Clip(NeuronLayer):
-    """top = max(min, smallest of x and max)
+    """top = x within min and max, beyond them the nearer bound
 
     Parameters
     ----------

@@ -13,9 +13,12 @@ from caffe_spn.layer import Layer, register
 
 
 def row_means(x, out):
-    """out = the mean of each row of x, as (rows, 1)."""
-    np.sum(x, axis=1, keepdims=True, out=out)
-    out /= max(1, x.shape[1])
+    """out = the mean of each row of x, as (rows, 1).
+
+    Added up in float64: the mean of a constant row must be that constant, since what is left of it
+    would be divided by a deviation that is no larger.
+    """
+    out[...] = np.sum(x, axis=1, keepdims=True, dtype=np.float64) / max(1, x.shape[1])
 
 
 @register("MVN")
