@@ -22,7 +22,7 @@ class TorchNet(torch.nn.Module):
     def __init__(self, net, propagation=None):
         super().__init__()
         self.propagation = propagation
-        self.definitions = list(net._layer_params)
+        self.definitions = list(net.layer_params)
         self.weights = torch.nn.ParameterDict()
         for index, layer in enumerate(net.layers):
             trained = any(layer.param_propagate_down)

@@ -36,29 +36,29 @@ class DebugInfo:
         if not self.enabled:
             return
         net = self._net
-        start = f"    [Forward] Layer {net._layer_names[index]}"
+        start = f"    [Forward] Layer {net.layer_names[index]}"
         for blob_id in net._top_ids(index):
             mean = _mean_abs(net._blobs[blob_id].data)
-            info(f"{start}, top blob {net._blob_names[blob_id]} data: {mean:g}", "net.cpp:593")
+            info(f"{start}, top blob {net.blob_names[blob_id]} data: {mean:g}", "net.cpp:593")
         for number, name in self._parameters(index):
             mean = _mean_abs(net.layers[index].blobs[number].data)
             info(f"{start}, param blob {name} data: {mean:g}", "net.cpp:605")
 
     def _backward(self, index: int) -> None:
-        if self.enabled and self._net._layer_need_backward[index]:
+        if self.enabled and self._net.layer_need_backward[index]:
             self._backward_layer(index)
         if self.enabled and index == 0:
             self._totals()
 
     def _backward_layer(self, index: int) -> None:
         net = self._net
-        start = f"    [Backward] Layer {net._layer_names[index]}"
-        wanted = net._bottom_need_backward[index]
+        start = f"    [Backward] Layer {net.layer_names[index]}"
+        wanted = net.bottom_need_backward[index]
         for blob_id, need in zip(net._bottom_ids(index), wanted, strict=True):
             if need:
                 mean = _mean_abs(net._blobs[blob_id].diff)
                 info(
-                    f"{start}, bottom blob {net._blob_names[blob_id]} diff: {mean:g}", "net.cpp:621"
+                    f"{start}, bottom blob {net.blob_names[blob_id]} diff: {mean:g}", "net.cpp:621"
                 )
         layer = net.layers[index]
         for number, name in self._parameters(index):

@@ -15,7 +15,7 @@ from caffe_spn import device
 from caffe_spn.blob import Blob
 from caffe_spn.errors import PrototxtError, ShapeError, nearest
 from caffe_spn.proto import caffe_pb2
-from caffe_spn.vectors import BlobVec
+from caffe_spn.vectors import BlobVec, StringVec
 
 _registry: dict[str, Callable[..., Layer]] = {}
 
@@ -88,6 +88,7 @@ class Layer:
         self.phase = self.layer_param.phase if phase is None else phase
         self.dtype = np.dtype(dtype)
         self.blobs = BlobVec(self._blob_of(proto) for proto in self.layer_param.blobs)
+        self.blobs.dtype = self.dtype
         self.param_propagate_down: list[bool] = []
         self._workspaces: dict[str, np.ndarray] = {}
 
@@ -244,10 +245,10 @@ def register_factory(layer_type: str) -> Callable[[Callable[..., Layer]], Callab
     return decorate
 
 
-def layer_type_list() -> list[str]:
+def layer_type_list() -> StringVec:
     """The names of all layer types, in alphabetical order."""
     _load_layers()
-    return sorted(_registry)
+    return StringVec(sorted(_registry))
 
 
 def layer_class(layer_type: str, where: str | None = None) -> Callable[..., Layer]:

@@ -52,14 +52,14 @@ def memory_need(net: Net) -> MemoryNeed:
     itemsize = net.layers[0].dtype.itemsize if len(net.layers) else 4
     tops = {id(blob._data): blob.count for blob in net._blobs}
     diffs = {}
-    for i, needed in enumerate(net._layer_need_backward):
+    for i, needed in enumerate(net.layer_need_backward):
         if needed:
-            diffs |= {id(blob._diff): blob.count for blob in net._tops[i]}
+            diffs |= {id(blob._diff): blob.count for blob in net.top_vecs[i]}
     params, param_diffs = {}, {}
     for layer in net.layers:
         for blob, trained in zip(layer.blobs, layer.param_propagate_down, strict=False):
             params[id(blob._data)] = blob.count
-            if trained and any(net._layer_need_backward):
+            if trained and any(net.layer_need_backward):
                 param_diffs[id(blob._diff)] = blob.count
     sums = [sum(part.values()) * itemsize for part in (tops, diffs, params, param_diffs)]
     return MemoryNeed(*sums)

@@ -1,6 +1,6 @@
 """Net: a network that reads its definition, runs forward and backward, and keeps its weights.
 
-Source: `Net` of BVLC Caffe; the methods that pycaffe adds are in `caffe_spn.pycaffe`.
+Source: `Net` of BVLC Caffe; the methods that pycaffe adds are in `caffe_spn.pycaffe_net`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from caffe_spn.errors import CaffeSpnError, PrototxtError, WeightsError
+from caffe_spn.errors import CaffeSpnError, PrototxtError
 from caffe_spn.graph.filter import filter_net
 from caffe_spn.graph.splits import insert_splits
 from caffe_spn.graph.upgrade import upgrade
 from caffe_spn.net_builder import NetBuilder, at_layer
 from caffe_spn.proto import caffe_pb2, text
-from caffe_spn.pycaffe import PycaffeNet
-from caffe_spn.vectors import StringVec
+from caffe_spn.pycaffe_net import PycaffeNet
+from caffe_spn.training_log import logger
+from caffe_spn.vectors import BlobVec, BoolVec, DtypeVec, IntVec, RawBlobVec, StringVec
 
 TRAIN, TEST = 0, 1
 
@@ -29,10 +30,10 @@ class Net(PycaffeNet):
 
     Parameters
     ----------
-    network : str, path or NetParameter
+    network_file : str, path or NetParameter
         The definition; a file is read as prototxt.
     phase : int
-        `TRAIN` or `TEST`. The older order ``Net(network, weights, phase)`` works too.
+        `TRAIN` or `TEST`. The older order ``Net(network_file, weights, phase)`` works too.
     level : int, default 0
         For `min_level` and `max_level` rules.
     stages : sequence of str, optional
@@ -47,6 +48,19 @@ class Net(PycaffeNet):
         Collects all errors of the definition instead of raising the first.
     source : str, optional
         The file that a NetParameter was read from, so that errors can say file and line.
+
+    Attributes
+    ----------
+    layers, layer_names, layer_params
+        The layers in order, with the splits that were inserted; their names and definitions.
+    blob_names
+        The names of all blobs, in order.
+    bottom_vecs, top_vecs, bottom_id_vecs, top_id_vecs
+        The blobs of each layer, and their numbers.
+    layer_need_backward, bottom_need_backward
+        What the backward pass computes.
+    learnable_params, params_lr, params_weight_decay
+        The parameters that are trained, shared ones once, and their multipliers.
 
     Raises
     ------
@@ -63,7 +77,7 @@ class Net(PycaffeNet):
 
     def __init__(
         self,
-        network,
+        network_file,
         phase,
         level=0,
         stages: Sequence[str] | None = None,
@@ -75,9 +89,11 @@ class Net(PycaffeNet):
     ):
         if isinstance(phase, (str, os.PathLike)):
             phase, weights, level = level, phase, 0
+            logger.warning("Net(file, weights, phase) is deprecated: Net(file, phase, weights=...)")
         self._source = source
-        if isinstance(network, (str, os.PathLike)):
-            self._source = os.fspath(network)
+        network = network_file
+        if isinstance(network_file, (str, os.PathLike)):
+            self._source = os.fspath(network_file)
             network = text.read(self._source, caffe_pb2.NetParameter)
         definition = self._state_definition(network, phase, level, stages)
         try:
@@ -114,19 +130,21 @@ class Net(PycaffeNet):
         self.learnable_params = builder.learnable_params
         self.params_lr = [1.0 if lr is None else lr for lr in builder.params_lr]
         self.params_weight_decay = [1.0 if d is None else d for d in builder.params_weight_decay]
-        self._layer_params = builder.layer_params
-        self._layer_names = StringVec(p.name for p in builder.layer_params)
-        self._blobs = builder.blobs
-        self._blob_names = StringVec(builder.blob_names)
-        self._loss_weights = builder.blob_loss_weights
-        self._inputs = builder.input_ids
-        self._outputs = builder.output_ids
-        self._layer_bottom_ids = builder.bottom_ids
-        self._layer_top_ids = builder.top_ids
-        self._layer_need_backward = builder.layer_need_backward
-        self._bottom_need_backward = builder.bottom_need_backward
-        self._bottoms = [[self._blobs[i] for i in ids] for ids in builder.bottom_ids]
-        self._tops = [[self._blobs[i] for i in ids] for ids in builder.top_ids]
+        self.layer_params = builder.layer_params
+        self.layer_names = StringVec(p.name for p in builder.layer_params)
+        self.blob_names = StringVec(builder.blob_names)
+        self.bottom_id_vecs = [IntVec(ids) for ids in builder.bottom_ids]
+        self.top_id_vecs = [IntVec(ids) for ids in builder.top_ids]
+        self.bottom_vecs, self.top_vecs = (
+            [RawBlobVec(builder.blobs[i] for i in ids) for ids in all_ids]
+            for all_ids in (self.bottom_id_vecs, self.top_id_vecs)
+        )
+        self.layer_need_backward = BoolVec(builder.layer_need_backward)
+        self.bottom_need_backward = [BoolVec(needs) for needs in builder.bottom_need_backward]
+        self._blobs = BlobVec(builder.blobs)
+        self._inputs = IntVec(builder.input_ids)
+        self._outputs = IntVec(builder.output_ids)
+        self._blob_loss_weights = DtypeVec(builder.blob_loss_weights)
         self._callbacks = {"before_forward": [], "after_forward": []}
         self._callbacks |= {"before_backward": [], "after_backward": []}
 
@@ -143,7 +161,7 @@ class Net(PycaffeNet):
         last = len(self.layers) - 1 if end is None else end
         loss = 0.0
         for i in range(start, last + 1):
-            layer, bottom, top = self.layers[i], self._bottoms[i], self._tops[i]
+            layer, bottom, top = self.layers[i], self.bottom_vecs[i], self.top_vecs[i]
             self._notify("before_forward", i)
             try:
                 shapes = [t.shape for t in top] if any(layer.loss_weights) else None
@@ -171,10 +189,10 @@ class Net(PycaffeNet):
         first = len(self.layers) - 1 if start is None else start
         for i in range(first, end - 1, -1):
             self._notify("before_backward", i)
-            if self._layer_need_backward[i]:
+            if self.layer_need_backward[i]:
                 try:
                     self.layers[i].backward(
-                        self._tops[i], self._bottom_need_backward[i], self._bottoms[i]
+                        self.top_vecs[i], self.bottom_need_backward[i], self.bottom_vecs[i]
                     )
                 except CaffeSpnError as error:
                     raise self._at_layer(error, i) from error
@@ -184,7 +202,7 @@ class Net(PycaffeNet):
         """Pass the shapes of the inputs on through all layers."""
         for i, layer in enumerate(self.layers):
             try:
-                layer.reshape(self._bottoms[i], self._tops[i])
+                layer.reshape(self.bottom_vecs[i], self.top_vecs[i])
             except CaffeSpnError as error:
                 raise self._at_layer(error, i) from error
 
@@ -210,7 +228,7 @@ class Net(PycaffeNet):
         from caffe_spn.proto.blobs import array_to_blob_proto
 
         param = caffe_pb2.NetParameter(name=self.name)
-        for layer, layer_param in zip(self.layers, self._layer_params, strict=True):
+        for layer, layer_param in zip(self.layers, self.layer_params, strict=True):
             copy = param.layer.add()
             copy.CopyFrom(layer_param)
             del copy.blobs[:]
@@ -229,11 +247,11 @@ class Net(PycaffeNet):
         WeightsError
             Listing every parameter whose shape or number differs; nothing is copied then.
         """
-        from caffe_spn import weights_io
+        from caffe_spn import weights_h5, weights_io
 
         where = os.fspath(weights) if isinstance(weights, (str, os.PathLike)) else None
         strict_counts = True
-        if where is not None and where.endswith(".h5"):
+        if where is not None and weights_h5.is_hdf5(where):
             weights, strict_counts = weights_io.read_h5(where), False
         elif not isinstance(weights, dict):
             weights = weights_io.read_caffemodel(weights)
@@ -247,26 +265,9 @@ class Net(PycaffeNet):
         WeightsError
             Listing every parameter whose shape or number differs; nothing is shared then.
         """
-        mine = {name: layer for name, layer in zip(self._layer_names, self.layers, strict=True)}
-        pairs = []
-        misfits = []
-        for name, layer in zip(other._layer_names, other.layers, strict=True):
-            if name not in mine:
-                continue
-            theirs, ours = layer.blobs, mine[name].blobs
-            if [b.shape for b in theirs] != [b.shape for b in ours]:
-                misfits.append(
-                    f"layer '{name}': {[b.shape for b in theirs]} against"
-                    f" {[b.shape for b in ours]} here"
-                )
-            pairs += zip(ours, theirs, strict=False)
-        if misfits:
-            raise WeightsError(
-                "parameters cannot be shared:\n" + "\n".join(misfits),
-                help="the layers of equal name must have equal shapes",
-            )
-        for ours, theirs in pairs:
-            ours.share_data(theirs)
+        from caffe_spn import weight_sharing
+
+        weight_sharing.share(self, other)
 
     # Places for errors
 
@@ -286,7 +287,7 @@ class Net(PycaffeNet):
         return type(error)(error.message, f"{self._source}: {error.where}", error.help)
 
     def _at_layer(self, error: CaffeSpnError, index: int) -> CaffeSpnError:
-        return at_layer(error, self._layer_params[index], self._place)
+        return at_layer(error, self.layer_params[index], self._place)
 
     def _notify(self, event: str, index: int) -> None:
         for callback in self._callbacks[event]:

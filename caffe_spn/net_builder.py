@@ -16,7 +16,7 @@ from caffe_spn.errors import CaffeSpnError, PrototxtError, ShapeError
 from caffe_spn.graph.splits import unknown_bottom
 from caffe_spn.layer import Layer, create_layer
 from caffe_spn.proto import caffe_pb2
-from caffe_spn.vectors import LayerVec
+from caffe_spn.vectors import LayerVec, RawBlobVec
 
 AUTOMATIC_TOP = "(automatic)"
 
@@ -196,8 +196,8 @@ class NetBuilder:
         return len(self.blobs) - 1
 
     def _set_up(self, layer: Layer, bottom_ids, top_ids) -> None:
-        bottom = [self.blobs[i] for i in bottom_ids]
-        top = [self.blobs[i] for i in top_ids]
+        bottom = RawBlobVec(self.blobs[i] for i in bottom_ids)
+        top = RawBlobVec(self.blobs[i] for i in top_ids)
         layer.check_arity(bottom, top)
         layer.setup(bottom, top)
         layer.reshape(bottom, top)

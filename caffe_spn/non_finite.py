@@ -76,7 +76,7 @@ def _broken_parameter(net, index: int) -> str | None:
 
 def _broken_output(net, index: int) -> str | None:
     for blob_id in net._top_ids(index):
-        name = net._blob_names[blob_id]
+        name = net.blob_names[blob_id]
         values = net._blobs[blob_id].data
         broken = values.size - np.count_nonzero(np.isfinite(values))
         if broken:
@@ -88,4 +88,4 @@ def _broken_output(net, index: int) -> str | None:
 
 
 def _layer(net, index: int) -> str:
-    return f"layer '{net._layer_names[index]}' ({net.layers[index].type})"
+    return f"layer '{net.layer_names[index]}' ({net.layers[index].type})"

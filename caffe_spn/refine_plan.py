@@ -91,7 +91,7 @@ def stride_multiple(net) -> int:
     Skip connections add maps of equal size only if no stride has rounded.
     """
     scale: dict[int, Fraction] = {}
-    layers = zip(net._layer_params, net._layer_bottom_ids, net._layer_top_ids, strict=True)
+    layers = zip(net.layer_params, net.bottom_id_vecs, net.top_id_vecs, strict=True)
     for param, bottoms, tops in layers:
         below = max((scale[i] for i in bottoms), default=Fraction(1))
         for i in tops:

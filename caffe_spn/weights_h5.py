@@ -21,6 +21,17 @@ from caffe_spn.proto.files import atomic_write
 _MAX_COMPRESSION = 1100
 
 
+def is_hdf5(path: str | os.PathLike) -> bool:
+    """Whether a file is HDF5, by its name or its first bytes."""
+    if os.fspath(path).endswith(".h5"):
+        return True
+    try:
+        with open(path, "rb") as file:
+            return file.read(8) == b"\x89HDF\r\n\x1a\n"
+    except OSError:
+        return False
+
+
 def read_h5(path: str | os.PathLike) -> dict[str, list[np.ndarray | None]]:
     """Read the parameters of every layer of a .caffemodel.h5.
 
@@ -77,7 +88,7 @@ def write_h5(path: str | os.PathLike, net, write_diff: bool = False) -> None:
     """
     import h5py
 
-    names = list(net._layer_names)
+    names = list(net.layer_names)
     for layer in names:
         if "/" in layer or layer in ("", ".") or names.count(layer) > 1:
             raise WeightsError(
@@ -98,6 +109,8 @@ def write_h5(path: str | os.PathLike, net, write_diff: bool = False) -> None:
                         data_group[str(index)] = blob.data
                     if write_diff:
                         diff_group[str(index)] = blob.diff
+    except WeightsError:
+        raise
     except RuntimeError as error:
         # How h5py reports a disk that becomes full while a file is closed.
         raise WeightsError(f"the file cannot be written: {error}", os.fspath(path)) from error

@@ -85,7 +85,7 @@ def check_net(
     for path in weights:
         _check_weights(checked, path)
     faulty = " ".join(error.where or "" for error in checked.problems)
-    built = set(net._layer_names)
+    built = set(net.layer_names)
     checked.unreached = [
         layer.name
         for layer in filtered.layer

@@ -17,7 +17,7 @@ def table(net: Net, stand_ins: Mapping[str, str] | None = None) -> str:
     stand_ins : mapping of str to str, optional
         Layer types to show for layers of these names, in place of the net's.
     """
-    types = dict(zip(net._layer_names, (layer.type for layer in net.layers), strict=True))
+    types = dict(zip(net.layer_names, (layer.type for layer in net.layers), strict=True))
     types.update(stand_ins or {})
     rows = [("layer", "type", "top shapes", "parameters", "data")]
     for index, layer in enumerate(net.layers):
@@ -30,19 +30,19 @@ def table(net: Net, stand_ins: Mapping[str, str] | None = None) -> str:
 
 
 def _row(net: Net, index: int, types: Mapping[str, str]) -> tuple[str, ...]:
-    layer, tops = net.layers[index], net._tops[index]
-    bottom_ids = net._layer_bottom_ids[index]
-    in_place = [i for i in net._layer_top_ids[index] if i in bottom_ids]
+    layer, tops = net.layers[index], net.top_vecs[index]
+    bottom_ids = net.bottom_id_vecs[index]
+    in_place = [i for i in net.top_id_vecs[index] if i in bottom_ids]
     shapes = ", ".join("x".join(map(str, top.shape)) or "1" for top in tops)
     own = sum(
         blob.count * blob.dtype.itemsize
-        for blob, i in zip(tops, net._layer_top_ids[index], strict=True)
+        for blob, i in zip(tops, net.top_id_vecs[index], strict=True)
         if i not in in_place
     )
     params = sum(blob.count for blob in layer.blobs)
     return (
-        net._layer_names[index],
-        types[net._layer_names[index]],
+        net.layer_names[index],
+        types[net.layer_names[index]],
         shapes,
         f"{params:,}" if params else "",
         "in place" if in_place and not own else human(own),

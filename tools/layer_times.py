@@ -59,7 +59,7 @@ class LayerTimes:
         """Say the averages in the words of `caffe time`."""
         mean = 1000 / self.passes
         info("Average time per layer: ", "caffe.cpp:385")
-        for index, name in enumerate(self.net._layer_names):
+        for index, name in enumerate(self.net.layer_names):
             info(f"{name:>10}\tforward: {self.forward[index] * mean:g} ms.", "caffe.cpp:388")
             info(f"{name:>10}\tbackward: {self.backward[index] * mean:g} ms.", "caffe.cpp:391")
         info(f"Average Forward pass: {self.forward.sum() * mean:g} ms.", "caffe.cpp:396")
@@ -72,11 +72,11 @@ class LayerTimes:
         """The layers, slowest first, and the memory that is in use."""
         both = self.forward + self.backward
         mean = 1000 / self.passes
-        width = max([5, *map(len, self.net._layer_names)])
+        width = max([5, *map(len, self.net.layer_names)])
         lines = [f"{'layer':<{width}}  {'type':<18}  forward ms  backward ms   share"]
         for index in np.argsort(-both, kind="stable"):
             lines.append(
-                f"{self.net._layer_names[index]:<{width}}  {self.net.layers[index].type:<18}"
+                f"{self.net.layer_names[index]:<{width}}  {self.net.layers[index].type:<18}"
                 f"  {self.forward[index] * mean:10.3f}  {self.backward[index] * mean:11.3f}"
                 f"  {both[index] / max(both.sum(), 1e-12):6.1%}"
             )
@@ -104,7 +104,7 @@ class LayerTimes:
 
     def _stop_backward(self, index: int) -> None:
         # The net passes over the others: there is only this call to measure.
-        if self.net._layer_need_backward[index]:
+        if self.net.layer_need_backward[index]:
             self._stop(self.backward, index)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from caffe_spn import weights_io
 from caffe_spn.errors import WeightsError, nearest
+from caffe_spn.weights_h5 import is_hdf5
 
 
 def load(net, paths: Sequence[str]) -> list[str]:
@@ -31,7 +32,7 @@ def load(net, paths: Sequence[str]) -> list[str]:
     with_params = list(net.params)
     found: set[str] = set()
     for path in paths:
-        hdf5 = path.endswith(".h5")
+        hdf5 = is_hdf5(path)
         weights = weights_io.read_h5(path) if hdf5 else weights_io.read_caffemodel(path)
         weights_io.apply(net, weights, strict_counts=not hdf5, where=path)
         names = {name for name, arrays in weights.items() if len(arrays)}

@@ -115,7 +115,7 @@ def test_the_first_pass_is_not_measured(folder, monkeypatch):
     times = LayerTimes(caffe.Net(str(folder / "net.prototxt"), caffe.TRAIN))
     times.measure(4)
     np.testing.assert_array_equal(times.forward, 4)
-    needed = np.array(times.net._layer_need_backward)
+    needed = np.array(times.net.layer_need_backward)
     assert needed.any()
     np.testing.assert_array_equal(times.backward, 4 * needed)
 
