@@ -45,6 +45,23 @@ _LAZY = {
     "AdaDeltaSolver": ("caffe_spn.solver", "AdaDeltaSolver"),
     "AdamSolver": ("caffe_spn.solver", "AdamSolver"),
     "get_solver": ("caffe_spn.solver", "get_solver"),
+    "coord_map": ("caffe_spn.coord_map", None),
+    "pycaffe": ("caffe_spn.pycaffe", None),
+    "Timer": ("caffe_spn.timer", "Timer"),
+    **{
+        name: ("caffe_spn.nccl", name)
+        for name in (
+            *("NCCL", "has_nccl", "set_multiprocess", "set_solver_count", "set_solver_rank"),
+            *("solver_count", "solver_rank"),
+        )
+    },
+    **{
+        name: ("caffe_spn.vectors", name)
+        for name in (
+            *("BlobVec", "BoolVec", "DtypeVec", "IntVec", "LayerVec", "NetVec", "RawBlobVec"),
+            "StringVec",
+        )
+    },
     "init_log": ("caffe_spn.training_log", "init_log"),
     "log": ("caffe_spn.training_log", "log"),
 }

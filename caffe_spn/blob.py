@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caffe_spn.errors import ShapeError
+from caffe_spn.errors import DeviceError, ShapeError
 
 MAX_AXES = 32
 MAX_COUNT = 2**31 - 1
@@ -119,6 +119,22 @@ class Blob:
         if self._diff_view is None:
             self._diff_view = self._diff.array[: self._count].reshape(self._shape)
         return self._diff_view
+
+    @property
+    def _gpu_data_ptr(self) -> int:
+        raise self._not_on_gpu("data")
+
+    @property
+    def _gpu_diff_ptr(self) -> int:
+        raise self._not_on_gpu("diff")
+
+    @staticmethod
+    def _not_on_gpu(part: str) -> DeviceError:
+        return DeviceError(
+            f"the address of a blob's {part} on the GPU was asked for, and there is none: this"
+            " version of caffe_spn computes on the CPU only",
+            help=f"blob.{part} is the array in main memory",
+        )
 
     @property
     def dtype(self) -> np.dtype:
