@@ -13,8 +13,10 @@ import difflib
 from collections.abc import Iterable
 
 
-class CaffeSpnError(Exception):
+class CaffeSpnError(RuntimeError):
     """Base of all errors that the package raises on purpose.
+
+    It is a RuntimeError because pycaffe's own errors are, which scripts catch.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ class DataError(CaffeSpnError, ValueError):
     """Training or input data that is missing, unreadable or inconsistent."""
 
 
-class DeviceError(CaffeSpnError, RuntimeError):
+class DeviceError(CaffeSpnError):
     """A device that was asked for and is not there, or that failed."""
 
 

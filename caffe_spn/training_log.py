@@ -43,9 +43,13 @@ def init_log(level: int = 0, stream=None) -> logging.Handler:
     ----------
     level : int, default 0
         The least severity shown: 0 information, 1 warnings, 2 errors, 3 fatal errors.
-    stream : file, optional
+    stream : file or bool, optional
         Where to; stderr by default. A second call replaces the first one's stream and level.
+        pycaffe's flag: True is stderr; False shows errors only, as glog does when it writes
+        the rest to files.
     """
+    if isinstance(stream, bool):
+        level, stream = (level if stream else max(level, 2)), None
     for handler in list(logger.handlers):
         if isinstance(handler.formatter, GlogFormatter):
             logger.removeHandler(handler)

@@ -15,7 +15,8 @@ class Watched:
     def add_callback(self, on_start, on_gradient=None) -> None:
         """Call ``on_start()`` before each iteration and ``on_gradient()`` before its update.
 
-        One object with the methods ``on_start`` and ``on_gradients_ready`` works too.
+        One object with the methods ``on_start`` and ``on_gradients_ready``, such as an `NCCL`,
+        works too.
         """
         if on_gradient is None:
             on_start, on_gradient = on_start.on_start, on_start.on_gradients_ready
@@ -31,11 +32,13 @@ class Watched:
 
     def _starting(self) -> None:
         for on_start, _ in self._callbacks:
-            on_start()
+            if on_start:  # Caffe's training script has '' where there is nothing to call
+                on_start()
 
     def _gradients_ready(self) -> None:
         for _, on_gradient in self._callbacks:
-            on_gradient()
+            if on_gradient:
+                on_gradient()
 
     def _notify(self, event: str, *arguments) -> None:
         for listener in self._listeners:
