@@ -51,12 +51,31 @@ class SGDSolver(Solver):
         ]
         self._scratch: dict = {}
 
-    def check(self) -> None:
-        super().check()
+    @classmethod
+    def check(cls, definition):
+        super().check(definition)
         try:
-            lr_policy.check(self.param)
+            lr_policy.check(definition.param)
         except PrototxtError as error:
-            raise self._definition.error(error.message, error.help) from error
+            raise definition.error(error.message, error.help) from error
+
+    @classmethod
+    def _refuse_momentum(cls, definition: SolverDefinition) -> None:
+        momentum = definition.param.momentum
+        if momentum:
+            raise definition.error(
+                f"momentum is {momentum:g}; {cls.type} has none",
+                help="remove momentum, or choose another type",
+            )
+
+    @classmethod
+    def _check_fraction(cls, definition: SolverDefinition, name: str) -> None:
+        value = getattr(definition.param, name)
+        if not 0 <= value < 1:
+            raise definition.error(
+                f"{name} is {value:g}; {cls.type} needs 0 <= {name} < 1",
+                help=f"it is the share of the past in a running mean, e.g. {name}: 0.9",
+            )
 
     def _check_regularization(self) -> None:
         kind = self.param.regularization_type
@@ -145,9 +164,10 @@ class AdaGradSolver(SGDSolver):
 
     type = "AdaGrad"
 
-    def check(self) -> None:
-        super().check()
-        _refuse_momentum(self)
+    @classmethod
+    def check(cls, definition):
+        super().check(definition)
+        cls._refuse_momentum(definition)
 
     def _step(self, diff, histories, rate, scratch) -> None:
         update_rules.adagrad(diff, histories[0], rate, self.param.delta, scratch)
@@ -158,10 +178,11 @@ class RMSPropSolver(SGDSolver):
 
     type = "RMSProp"
 
-    def check(self) -> None:
-        super().check()
-        _refuse_momentum(self)
-        _check_fraction(self, "rms_decay")
+    @classmethod
+    def check(cls, definition):
+        super().check(definition)
+        cls._refuse_momentum(definition)
+        cls._check_fraction(definition, "rms_decay")
 
     def _step(self, diff, histories, rate, scratch) -> None:
         param = self.param
@@ -185,10 +206,11 @@ class AdamSolver(SGDSolver):
     type = "Adam"
     histories = 2
 
-    def check(self) -> None:
-        super().check()
-        _check_fraction(self, "momentum")
-        _check_fraction(self, "momentum2")
+    @classmethod
+    def check(cls, definition):
+        super().check(definition)
+        cls._check_fraction(definition, "momentum")
+        cls._check_fraction(definition, "momentum2")
 
     def _step(self, diff, histories, rate, scratch) -> None:
         param = self.param
@@ -201,23 +223,6 @@ class AdamSolver(SGDSolver):
             param.delta,
             self.iter + 1,
             scratch,
-        )
-
-
-def _refuse_momentum(solver: SGDSolver) -> None:
-    if solver.param.momentum:
-        raise solver._definition.error(
-            f"momentum is {solver.param.momentum:g}; {solver.type} has none",
-            help="remove momentum, or choose another type",
-        )
-
-
-def _check_fraction(solver: SGDSolver, name: str) -> None:
-    value = getattr(solver.param, name)
-    if not 0 <= value < 1:
-        raise solver._definition.error(
-            f"{name} is {value:g}; {solver.type} needs 0 <= {name} < 1",
-            help=f"it is the share of the past in a running mean, e.g. {name}: 0.9",
         )
 
 
@@ -249,6 +254,17 @@ def get_solver(source, create_snapshot_dir: bool = False, allow_python: bool = T
     """
     given = isinstance(source, SolverDefinition)
     definition = source if given else SolverDefinition(source)
+    return solver_class(definition)(definition, create_snapshot_dir, allow_python)
+
+
+def solver_class(definition: SolverDefinition) -> type[Solver]:
+    """The class that a definition's type names; its `check` looks at the rest of the settings.
+
+    Raises
+    ------
+    PrototxtError
+        If the type is unknown, with the nearest name.
+    """
     kind = definition.param.type
     if kind not in SOLVERS:
         near = nearest(kind, SOLVERS)
@@ -256,4 +272,4 @@ def get_solver(source, create_snapshot_dir: bool = False, allow_python: bool = T
             f"unknown solver type '{kind}'",
             help=f"did you mean '{near}'?" if near else f"one of: {', '.join(SOLVERS)}",
         )
-    return SOLVERS[kind](definition, create_snapshot_dir, allow_python)
+    return SOLVERS[kind]

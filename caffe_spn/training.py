@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from caffe_spn import random, resume, signals, snapshot, training_log
+from caffe_spn import nccl, random, resume, signals, snapshot, training_log
 from caffe_spn.average_loss import AverageLoss
 from caffe_spn.debug_info import DebugInfo
 from caffe_spn.evaluation import evaluate, named_outputs, output_values
@@ -59,7 +59,7 @@ class Solver(Watched):
         given = isinstance(source, SolverDefinition)
         self._definition = source if given else SolverDefinition(source)
         self.param = self._definition.param
-        self.check()
+        self.check(self._definition)
         if self.param.snapshot or (create_snapshot_dir and self.param.snapshot_after_train):
             snapshot.check_prefix(
                 self.param.snapshot_prefix, create_snapshot_dir, self._definition.path
@@ -74,7 +74,7 @@ class Solver(Watched):
         self._displayed_iter = 0
         self._displayed_at = time.perf_counter()
         if self.param.random_seed >= 0:
-            random.set_random_seed(self.param.random_seed)
+            random.set_random_seed(self.param.random_seed + nccl.solver_rank())
         self.net, *test_nets = build_nets(self._definition, allow_python)
         self.test_nets = NetVec(test_nets)
         self._debug = DebugInfo(self.net) if self.param.debug_info else None
@@ -82,9 +82,15 @@ class Solver(Watched):
             # Tests are few: they show all of their passes, as in Caffe.
             DebugInfo(net).enabled = True
 
-    def check(self) -> None:
-        """Refuse a definition that makes no sense, before any work is done."""
-        self._definition.check()
+    @classmethod
+    def check(cls, definition: SolverDefinition) -> None:
+        """Refuse a definition that makes no sense, before any work is done.
+
+        Raises
+        ------
+        PrototxtError
+        """
+        definition.check()
 
     # Training
 
@@ -108,7 +114,8 @@ class Solver(Watched):
             self.restore(state)
         with self._signals or contextlib.nullcontext():
             self.step(self.param.max_iter - self.iter)
-            if self.param.snapshot_after_train and not self._due(self.param.snapshot):
+            after_train = self.param.snapshot_after_train and nccl.root_solver()
+            if after_train and not self._due(self.param.snapshot):
                 self.snapshot()
             if self._stop:
                 training_log.info("Optimization stopped early.", "solver.cpp:313")
@@ -174,7 +181,7 @@ class Solver(Watched):
         return loss
 
     def _due(self, interval: int) -> bool:
-        return bool(interval) and self.iter % interval == 0
+        return bool(interval) and self.iter % interval == 0 and nccl.root_solver()
 
     def apply_update(self) -> None:
         """Update the parameters from their diffs; does not count as an iteration."""

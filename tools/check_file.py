@@ -164,15 +164,10 @@ def _check_solver(path: str, options) -> Iterator[tuple[str, Checked]]:
 
 
 def _settings_problems(definition) -> list[CaffeSpnError]:
-    from caffe_spn.solver import SOLVERS, get_solver
+    from caffe_spn.solver import solver_class
 
     try:
-        if definition.param.type not in SOLVERS:
-            get_solver(definition)
-        # Only the checks: building the nets here would stop at the first problem.
-        solver = object.__new__(SOLVERS[definition.param.type])
-        solver._definition, solver.param = definition, definition.param
-        solver.check()
+        solver_class(definition).check(definition)
     except CaffeSpnError as error:
         return [error]
     return []
