@@ -50,14 +50,14 @@ def decode_image(content: bytes, color: bool | None = True, where: str | None = 
     content : bytes
         The file's content.
     color : bool or None, default True
-        As in `read_image`; None keeps the number of channels that the image has.
+        As in `read_image`; None keeps the channels that the image has, opacity included.
     where : str, optional
         What to name in an error.
 
     Returns
     -------
     array of uint8
-        (H, W, 3) or (H, W).
+        (H, W, 3), (H, W, 4) or (H, W).
     """
     return _decode(io.BytesIO(content), where, color)
 
@@ -151,7 +151,7 @@ def _decode(stream, where: str | None, color: bool | None) -> np.ndarray:
         with Image.open(stream) as image:
             _check_size(image.size, where)
             if color is None:
-                color = image.mode not in ("1", "L", "I", "I;16", "F", "LA", "La")
+                return _as_it_is(image)
             if not color and image.format == "JPEG":
                 # libjpeg hands out its luminance channel, which is what OpenCV asks it for.
                 image.draft("L", image.size)
@@ -164,6 +164,16 @@ def _decode(stream, where: str | None, color: bool | None) -> np.ndarray:
         raise DataError(
             f"cannot be decoded as an image: {error}", where=where, help="is the file complete?"
         ) from error
+
+
+def _as_it_is(image) -> np.ndarray:
+    """What OpenCV's IMREAD_UNCHANGED gives: opacity as a fourth channel, never turned."""
+    if image.mode in ("1", "L", "F") or image.mode.startswith("I"):
+        return _as_gray(image)
+    if "transparency" in image.info or image.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
+        values = np.asarray(image.convert("RGBA"))
+        return np.ascontiguousarray(values[:, :, [2, 1, 0, 3]])
+    return _as_bgr(image)
 
 
 def _as_bgr(image) -> np.ndarray:

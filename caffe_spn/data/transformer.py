@@ -63,7 +63,11 @@ class DataTransformer:
         return (channels, self.crop, self.crop) if self.crop else (channels, height, width)
 
     def transform(
-        self, image: np.ndarray, rng: np.random.Generator | None = None, name: str | None = None
+        self,
+        image: np.ndarray,
+        rng: np.random.Generator | None = None,
+        name: str | None = None,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """Crop, mirror, subtract the mean and scale.
 
@@ -74,6 +78,8 @@ class DataTransformer:
             Needed for a mirror and for a crop in the TRAIN phase.
         name : str, optional
             The image's, for errors.
+        out : array of float32, optional
+            Where to put the result; its shape is that of `shape(image)`.
 
         Returns
         -------
@@ -103,15 +109,23 @@ class DataTransformer:
             image = image[window]
             if mean is not None and mean.shape[1:] != (1, 1):
                 mean = mean[window]
-        values = image.astype(np.float32)
-        if mean is not None:
-            values -= mean
-        values *= self.scale
-        return values[:, :, ::-1] if mirrored else values
+        values = np.empty(image.shape, np.float32) if out is None else out
+        target = values[:, :, ::-1] if mirrored else values
+        if mean is None:
+            target[...] = image
+        else:
+            np.subtract(image, mean, out=target, dtype=np.float32)
+        if self.scale != 1:
+            values *= self.scale
+        return values
+
+    def datum_image(self, datum) -> np.ndarray:
+        """The pixels of a `Datum`, in colour or grey as the parameters ask for."""
+        return datum_image(datum, self.force_color, self.force_gray)
 
     def transform_datum(self, datum, rng: np.random.Generator | None = None) -> np.ndarray:
         """`transform` for a `Datum`: decoded first where it holds an image file's bytes."""
-        return self.transform(datum_image(datum, self.force_color, self.force_gray), rng)
+        return self.transform(self.datum_image(datum), rng)
 
     def _mean_for(self, shape: tuple[int, int, int], name: str | None):
         mean = self.mean
