@@ -90,26 +90,26 @@ def _escaped(name: str) -> str:
 
 
 def _window(layer) -> list[str]:
-    if layer.type == "Pooling":
-        param = layer.pooling_param
-        if param.global_pooling:
-            return ["kernel size: global"]
-        kernel, stride, pad = [param.kernel_size], [param.stride], [param.pad]
-    else:
-        param = layer.convolution_param
-        kernel, stride, pad = param.kernel_size, param.stride, param.pad
+    param = layer.pooling_param if layer.type == "Pooling" else layer.convolution_param
+    if layer.type == "Pooling" and param.global_pooling:
+        return ["kernel size: global"]
     return [
-        "kernel size: " + _extent(param, "kernel", kernel, 1),
-        "stride: " + _extent(param, "stride", stride, 1),
-        "pad: " + _extent(param, "pad", pad, 0),
+        "kernel size: " + extent_text(window_extents(param, "kernel") or [1]),
+        "stride: " + extent_text(window_extents(param, "stride") or [1]),
+        "pad: " + extent_text(window_extents(param, "pad") or [0]),
     ]
 
 
-def _extent(param, name: str, values: Sequence[int], default: int) -> str:
-    """One number where all axes have the same, otherwise one for each: 3x5."""
+def window_extents(param, name: str) -> list[int]:
+    """The kernel, stride or pad that a ConvolutionParameter or PoolingParameter names, by axis."""
     if param.HasField(f"{name}_h") or param.HasField(f"{name}_w"):
-        values = [getattr(param, f"{name}_h"), getattr(param, f"{name}_w")]
-    values = list(values) or [default]
+        return [getattr(param, f"{name}_h"), getattr(param, f"{name}_w")]
+    values = getattr(param, "kernel_size" if name == "kernel" else name)
+    return [values] if isinstance(values, int) else list(values)
+
+
+def extent_text(values: Sequence[int]) -> str:
+    """One number where all axes have the same, otherwise one for each: 3x5."""
     return str(values[0]) if len(set(values)) == 1 else "x".join(map(str, values))
 
 

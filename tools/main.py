@@ -11,35 +11,35 @@ from collections.abc import Sequence
 from caffe_spn.errors import CaffeSpnError, nearest
 from caffe_spn.version import __version__
 
-# Command: (module with main(argv), what it does). Modules are imported only when called.
-COMMANDS = {
-    "demo": ("caffe_spn.tools.demo", "show on a real picture what the package does"),
-    "train": ("caffe_spn.tools.train", "train a network, or go on from a snapshot"),
-    "test": ("caffe_spn.tools.test", "score a network on its test data"),
-    "time": ("caffe_spn.tools.time", "measure each layer's forward and backward pass"),
-    "refine": ("caffe_spn.tools.refine", "sharpen coarse segmentations of your images"),
-    "check": (
-        "caffe_spn.tools.check",
-        "list what is wrong in a prototxt, and its shapes",
-    ),
-    "new": ("caffe_spn.tools.new", "write prototxt files for a task of your own"),
-    "fuse": ("caffe_spn.tools.fuse", "replace published propagation layers by the fast one"),
-    "expand": ("caffe_spn.tools.expand", "the inverse of fuse, for the original Caffe fork"),
-    "run": ("caffe_spn.tools.run", "run a script that says 'import caffe' with this package"),
-    "upgrade_net_proto_text": (
-        "caffe_spn.tools.upgrade_net_proto_text",
-        "write an old network prototxt in today's form",
-    ),
-    "upgrade_net_proto_binary": (
-        "caffe_spn.tools.upgrade_net_proto_binary",
-        "write old weights in today's form",
-    ),
-    "upgrade_solver_proto_text": (
-        "caffe_spn.tools.upgrade_solver_proto_text",
-        "write an old solver prototxt in today's form",
-    ),
-    "device_query": ("caffe_spn.tools.device_query", "say what the package computes on"),
+# Commands and what they do. Each is the module of its name, imported only when it is called.
+GROUPS = {
+    "spatial propagation, and networks at large": {
+        "demo": "show on a real picture what the package does",
+        "refine": "sharpen coarse segmentations of your images",
+        "new": "write prototxt files for a task of your own",
+        "check": "list what is wrong in a prototxt, and its shapes",
+        "fuse": "replace published propagation layers by the fast one",
+        "expand": "the inverse of fuse, for the original Caffe fork",
+        "run": "run a script that says 'import caffe' with this package",
+    },
+    "Caffe": {
+        "train": "train a network, or go on from a snapshot",
+        "test": "score a network on its test data",
+        "time": "measure each layer's forward and backward pass",
+        "device_query": "say what the package computes on",
+    },
+    "Caffe's companions": {
+        "draw_net": "draw a network's layers and blobs",
+        "summarize": "print a network as a table, one layer a line",
+        "parse_log": "make tables of the log of a training",
+        "plot_training_log": "draw curves from the logs of trainings",
+        "extract_seconds": "list when a training reached its iterations",
+        "upgrade_net_proto_text": "write an old network prototxt in today's form",
+        "upgrade_net_proto_binary": "write old weights in today's form",
+        "upgrade_solver_proto_text": "write an old solver prototxt in today's form",
+    },
 }
+COMMANDS = {name: summary for group in GROUPS.values() for name, summary in group.items()}
 
 EXIT_CODES = "exit codes: 0 all well, 1 an error, 2 wrong usage, 130 stopped by Ctrl-C"
 
@@ -76,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def usage() -> str:
     """The text of ``caffe-spn --help``."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    lines = []
+    for title, group in GROUPS.items():
+        lines += [f"{title}:", *(f"  {name:<{width}}  {what}" for name, what in group.items()), ""]
     return "\n".join(
         [
             f"caffe-spn {__version__}: spatial propagation networks and Caffe's tools",
@@ -84,7 +86,6 @@ def usage() -> str:
             "usage: caffe-spn [--debug] COMMAND ...",
             "",
             *lines,
-            "",
             "caffe-spn COMMAND --help tells all about a command, with an example.",
             "--debug shows where in the package an error came from.",
             EXIT_CODES,
@@ -109,7 +110,7 @@ def _unknown(word: str) -> int:
 
 def _call(command: str, arguments: list[str], debug: bool) -> int:
     try:
-        module = importlib.import_module(COMMANDS[command][0])
+        module = importlib.import_module(f"caffe_spn.tools.{command}")
         return module.main(arguments) or 0
     except SystemExit as stop:
         # argparse leaves this way, and so may a script that `run` runs.
