@@ -59,7 +59,7 @@ class Convolution(BaseConvolution):
         If a list has neither one number nor one for each axis, a kernel or stride is 0,
         num_output is missing, or group does not divide the channels.
     ShapeError
-        If the kernel is larger than the padded bottom.
+        If the kernel is larger than the padded bottom by a stride or more.
 
     Examples
     --------

@@ -88,7 +88,7 @@ class Im2col(MovingKernel):
         If a list has neither one number nor one for each axis, or a kernel or stride is 0.
     ShapeError
         If there is no spatial axis, the number of axes changes, or the kernel is larger than the
-        padded bottom.
+        padded bottom by a stride or more.
 
     Examples
     --------

@@ -24,10 +24,22 @@ class Geometry:
         return zip(spatial, self.kernel, self.stride, self.pad, self.dilation, strict=True)
 
     def output_shape(self, spatial) -> tuple[int, ...]:
-        """Spatial shape of the convolution of a map; below 1 where the kernel is too big."""
+        """Spatial shape of the convolution of a map; below 1 where the kernel is too big.
+
+        As in Caffe the division cuts off towards 0: a kernel that is larger than the padded map by
+        less than a stride still has one position, and sees zeros beyond the map.
+        """
         return tuple(
-            (n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in self._axes(spatial)
+            int((n + 2 * p - d * (k - 1) - 1) / s) + 1 for n, k, s, p, d in self._axes(spatial)
         )
+
+    def margins(self, spatial, out) -> list[tuple[int, int]]:
+        """How many pixels the windows of `out` positions need before and behind each axis."""
+        ends = [
+            (q - 1) * s - p + d * (k - 1) + 1
+            for q, (_, k, s, p, d) in zip(out, self._axes(spatial), strict=True)
+        ]
+        return [(p, max(p, end - n)) for n, p, end in zip(spatial, self.pad, ends, strict=True)]
 
     def transposed_shape(self, spatial) -> tuple[int, ...]:
         """Spatial shape of the transposed convolution (Deconvolution) of a map."""

@@ -23,10 +23,9 @@ def _windows(geometry, out):
         yield offset, tuple(slice(a, b, s) for a, b, s in zip(starts, ends, strides, strict=True))
 
 
-def _padded(x, pads):
-    if not any(pads):
-        return x
-    return np.pad(x, [(0, 0), (0, 0)] + [(p, p) for p in pads])
+def _padded(x, geometry, out):
+    margins = geometry.margins(x.shape[2:], out)
+    return np.pad(x, [(0, 0), (0, 0), *margins]) if np.any(margins) else x
 
 
 def _grouped(x, group: int, spatial):
@@ -43,7 +42,7 @@ def forward(x, w, bias, y, geometry) -> None:
     """y = x convolved with w, plus bias (or None)."""
     group, out = geometry.group, y.shape[2:]
     total = np.zeros((len(y), group, y.shape[1] // group, math.prod(out)), y.dtype)
-    padded = _padded(x, geometry.pad)
+    padded = _padded(x, geometry, out)
     for offset, window in _windows(geometry, out):
         pixels = _grouped(padded[(..., *window)], group, out)
         total += _grouped_weights(w, group, offset) @ pixels
@@ -54,17 +53,16 @@ def forward(x, w, bias, y, geometry) -> None:
 
 def backward_data(y_diff, w, bias, x_diff, geometry) -> None:
     """x_diff = the transposed convolution of y_diff by w, plus bias (or None)."""
-    group, pads = geometry.group, geometry.pad
+    group = geometry.group
     spatial, out = x_diff.shape[2:], y_diff.shape[2:]
-    padded = np.zeros(
-        x_diff.shape[:2] + tuple(n + 2 * p for n, p in zip(spatial, pads, strict=True)),
-        x_diff.dtype,
-    )
+    margins = geometry.margins(spatial, out)
+    sizes = [n + before + behind for n, (before, behind) in zip(spatial, margins, strict=True)]
+    padded = np.zeros((*x_diff.shape[:2], *sizes), x_diff.dtype)
     diff = _grouped(y_diff, group, out)
     for offset, window in _windows(geometry, out):
         pixels = _grouped_weights(w, group, offset).swapaxes(1, 2) @ diff
         padded[(..., *window)] += pixels.reshape(x_diff.shape[:2] + out)
-    inner = tuple(slice(p, p + n) for n, p in zip(spatial, pads, strict=True))
+    inner = tuple(slice(p, p + n) for n, p in zip(spatial, geometry.pad, strict=True))
     x_diff[...] = padded[(..., *inner)]
     if bias is not None:
         x_diff += bias.reshape(-1, *[1] * len(spatial))
@@ -73,7 +71,7 @@ def backward_data(y_diff, w, bias, x_diff, geometry) -> None:
 def backward_weights(y_diff, x, w_diff, geometry) -> None:
     """Add to w_diff the derivative by the weights."""
     group, out = geometry.group, y_diff.shape[2:]
-    padded = _padded(x, geometry.pad)
+    padded = _padded(x, geometry, out)
     diff = _grouped(y_diff, group, out)
     for offset, window in _windows(geometry, out):
         pixels = _grouped(padded[(..., *window)], group, out)

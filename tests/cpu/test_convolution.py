@@ -247,5 +247,7 @@ def test_numpy_accepts_an_empty_batch():
 def test_geometry():
     geometry = Geometry((3, 4), (1, 2), (1, 0), (2, 1))
     assert geometry.output_shape((8, 9)) == (6, 3)
+    assert geometry.output_shape((8, 3)) == (6, 1)  # as C++ divides -1 by 2
+    assert geometry.margins((8, 3), (6, 1)) == [(1, 1), (0, 1)]
     assert geometry.transposed_shape((6, 3)) == (8, 8)
     assert Geometry((3,), (2,), (1,), (1,)).planar() == Geometry((1, 3), (1, 2), (0, 1), (1, 1))

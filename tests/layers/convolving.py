@@ -7,6 +7,12 @@ import numpy as np
 from tests.layers.running import Run, normal
 
 
+def output_size(size, kernel, stride, pad, dilation):
+    """The number of the kernel's positions along each axis, as C++ divides: towards 0."""
+    axes = zip(size, kernel, stride, pad, dilation, strict=True)
+    return [int((n + 2 * p - d * (k - 1) - 1) / s) + 1 for n, k, s, p, d in axes]
+
+
 def under_kernel(position, kernel, size, stride, pad, dilation):
     """The elements of the kernel and the pixels under them, with the kernel at one position.
 

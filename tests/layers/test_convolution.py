@@ -7,7 +7,12 @@ from caffe_spn.blob import Blob
 from caffe_spn.errors import PrototxtError, ShapeError
 from caffe_spn.gradient_check import check_gradients
 from tests import golden_cases
-from tests.layers.convolving import check_accumulation, check_forward, under_kernel
+from tests.layers.convolving import (
+    check_accumulation,
+    check_forward,
+    output_size,
+    under_kernel,
+)
 from tests.layers.running import Run, normal
 
 
@@ -18,8 +23,7 @@ def definition(rest):
 def expected(x, w, bias, stride=(1, 1), pad=(0, 0), dilation=(1, 1), group=1):
     """One multiplication at a time."""
     outputs, channels, *kernel = w.shape
-    axes = zip(x.shape[2:], kernel, stride, pad, dilation, strict=True)
-    out = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes]
+    out = output_size(x.shape[2:], kernel, stride, pad, dilation)
     y = np.zeros((len(x), outputs, *out))
     for n, k, *position in np.ndindex(*y.shape):
         first = k // (outputs // group) * channels
@@ -56,6 +60,16 @@ CASES = {
         "num_output: 6 kernel_size: 3 group: 3 pad: 1",
         (2, 3, 4, 5),
         {"group": 3, "pad": (1, 1)},
+    ),
+    "beyond the edge by less than a stride": (
+        "num_output: 2 kernel_size: 3 stride: 2",
+        (2, 3, 2, 6),
+        {"stride": (2, 2)},
+    ),
+    "the same, depthwise": (
+        "num_output: 3 group: 3 kernel_size: 2 dilation: 3 stride: 3",
+        (2, 3, 5, 2),
+        {"stride": (3, 3), "dilation": (3, 3), "group": 3},
     ),
     "engine": (
         "num_output: 2 kernel_size: 3 engine: CUDNN force_nd_im2col: true",

@@ -4,7 +4,7 @@ import pytest
 from caffe_spn.errors import PrototxtError, ShapeError
 from caffe_spn.gradient_check import check_gradients
 from tests import golden_cases
-from tests.layers.convolving import under_kernel
+from tests.layers.convolving import output_size, under_kernel
 from tests.layers.running import Run, normal
 
 
@@ -14,8 +14,7 @@ def im2col(rest):
 
 def expected(x, kernel, stride, pad, dilation):
     """x (C, ...), any number of spatial axes, one element at a time."""
-    axes = zip(x.shape[1:], kernel, stride, pad, dilation, strict=True)
-    out = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes]
+    out = output_size(x.shape[1:], kernel, stride, pad, dilation)
     columns = np.zeros((x.shape[0], *kernel, *out))
     for position in np.ndindex(*out):
         for offset, pixel in under_kernel(position, kernel, x.shape[1:], stride, pad, dilation):
@@ -53,6 +52,14 @@ CASES = {
         (2, 2),
         (2, 1),
         (3, 2),
+    ),
+    "beyond the edge by less than a stride": (
+        "kernel_size: 4 stride: 3 pad: [0, 1]",
+        (1, 2, 2, 1),
+        (4, 4),
+        (3, 3),
+        (0, 1),
+        (1, 1),
     ),
     "line": ("kernel_size: 3 stride: 2 pad: 1", (2, 3, 6), (3,), (2,), (1,), (1,)),
     "volume": (
