@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 
+from caffe_spn.cpu import softmax
 from caffe_spn.layer import register
 from caffe_spn.layers.loss import (
     LOG_THRESHOLD,
@@ -17,7 +18,7 @@ from caffe_spn.layers.loss import (
     normalizer,
     read_labels,
 )
-from caffe_spn.layers.softmax import around_axis, softmax
+from caffe_spn.layers.softmax import around_axis
 from caffe_spn.proto import binary, caffe_pb2
 from caffe_spn.proto.blobs import blob_proto_to_array
 
@@ -138,7 +139,7 @@ class InfogainLoss(LossLayer):
     def forward_cpu(self, bottom, top):
         outer, _, inner = self.dims
         prob = self.workspace("prob", self.dims)
-        softmax(bottom[0].data.reshape(self.dims), prob)
+        softmax.forward(bottom[0].data.reshape(self.dims), prob)
         if len(top) == 2:
             top[1].data[...] = prob.reshape(top[1].shape)
         logs = np.maximum(prob, LOG_THRESHOLD, out=self.workspace("logs", self.dims))

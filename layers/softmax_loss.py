@@ -8,6 +8,7 @@ Source: `SoftmaxWithLossLayer` of BVLC Caffe.
 import numpy as np
 
 from caffe_spn.blob import Blob
+from caffe_spn.cpu import softmax
 from caffe_spn.layer import register
 from caffe_spn.layers.loss import (
     LossLayer,
@@ -16,7 +17,7 @@ from caffe_spn.layers.loss import (
     normalizer,
     read_labels,
 )
-from caffe_spn.layers.softmax import around_axis, softmax
+from caffe_spn.layers.softmax import around_axis
 from caffe_spn.proto.caffe_pb2 import LossParameter
 
 SMALLEST = float(np.finfo(np.float32).tiny)
@@ -102,7 +103,7 @@ class SoftmaxWithLoss(LossLayer):
             top[1].share_data(self.prob)
 
     def forward_cpu(self, bottom, top):
-        softmax(bottom[0].data.reshape(self.dims), self.prob.data.reshape(self.dims))
+        softmax.forward(bottom[0].data.reshape(self.dims), self.prob.data.reshape(self.dims))
         outer, classes, inner = self.dims
         remedy = "loss_param { ignore_label: ... }"
         labels, counted = read_labels(self, bottom[1], classes, self.ignore_label, remedy)
