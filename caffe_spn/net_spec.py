@@ -18,6 +18,7 @@ Source: `net_spec.py` of BVLC Caffe, whose names, results and layer order these 
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 
 from caffe_spn.errors import PrototxtError, nearest
@@ -30,15 +31,21 @@ def param_name_dict() -> dict[str, str]:
     Types that borrow another one's field (Deconvolution) or have none are not in it; a few names
     in it (Loss, Transformation) are of parameters that are no layer's own.
     """
-    fields = caffe_pb2.LayerParameter.DESCRIPTOR.fields
+    return _param_names(caffe_pb2.LayerParameter.DESCRIPTOR)
+
+
+@functools.lru_cache(maxsize=2)
+def _param_names(layer_parameter) -> dict[str, str]:
+    # An extension changes the schema: what is kept is kept for one.
     return {
         field.message_type.name.removesuffix("Parameter"): field.name.removesuffix("_param")
-        for field in fields
+        for field in layer_parameter.fields
         if field.name.endswith("_param")
     }
 
 
-_PARAM_NAMES = param_name_dict()
+class UnknownFieldError(PrototxtError, AttributeError):
+    """A field that a message does not have; pycaffe's is the AttributeError of protobuf."""
 
 
 def to_proto(*tops):
@@ -63,12 +70,12 @@ def assign_proto(proto, name: str, val) -> None:
 
     Raises
     ------
-    PrototxtError
-        If the message has no such field.
+    UnknownFieldError
+        If the message has no such field; it is a PrototxtError and an AttributeError.
     """
     if name not in proto.DESCRIPTOR.fields_by_name:
         near = nearest(name, proto.DESCRIPTOR.fields_by_name)
-        raise PrototxtError(
+        raise UnknownFieldError(
             f"{proto.DESCRIPTOR.name} has no field '{name}'",
             help=f"did you mean '{near}'?" if near else None,
         )
@@ -176,7 +183,7 @@ class Function:
 
     def _holder(self, layer, name: str):
         """The message that field `name` belongs to: the type's own parameters or the layer."""
-        own = f"{_PARAM_NAMES.get(self.type_name)}_param"
+        own = f"{param_name_dict().get(self.type_name)}_param"
         own_field = layer.DESCRIPTOR.fields_by_name.get(own)
         if own_field is None or name.endswith("param"):
             return layer
@@ -189,7 +196,7 @@ class Function:
 def _located(error: Exception, layer) -> PrototxtError:
     where = f"layer '{layer.name}' ({layer.type})"
     if isinstance(error, PrototxtError):
-        return PrototxtError(error.message, where=where, help=error.help)
+        return type(error)(error.message, where=where, help=error.help)
     return PrototxtError(str(error), where=where)
 
 

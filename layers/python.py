@@ -80,7 +80,8 @@ def python_layer(layer_param, phase=None, dtype=None) -> Layer:
             where=where,
             help="define 'class NAME(caffe.Layer)' with setup, reshape, forward and backward",
         )
-    layer = cls.__new__(cls)
-    # A user's __init__, if any, takes no arguments that we could know; pycaffe never calls it.
+    # A constructor of the class's own is given the definition, as by pycaffe, and may or may not
+    # have called ours.
+    layer = cls(layer_param)
     Layer.__init__(layer, layer_param, phase=phase, **({} if dtype is None else {"dtype": dtype}))
     return layer

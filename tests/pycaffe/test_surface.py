@@ -1,0 +1,35 @@
+"""Each name of pycaffe's surface, as `surface.txt` lists it, is there and does what it should.
+
+The checks are functions in the modules `checks_*`, registered under ``OWNER.NAME``.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.pycaffe import checks_caffe, checks_modules, checks_net, checks_solver
+
+CHECKS = {
+    name: function
+    for module in (checks_caffe, checks_modules, checks_net, checks_solver)
+    for name, function in module.CHECKS.items()
+}
+
+
+def surface() -> list[str]:
+    """The names of the list, such as 'Net.forward'."""
+    found = []
+    for line in (Path(__file__).parent / "surface.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            owner, names = line.split(": ")
+            found += [f"{owner}.{name}" for name in names.split()]
+    return found
+
+
+def test_each_name_has_a_check():
+    assert sorted(CHECKS) == sorted(surface())
+
+
+@pytest.mark.parametrize("name", surface())
+def test_name(name, lab):
+    CHECKS[name](lab)
