@@ -5,6 +5,7 @@ Source: `EltwiseLayer` of BVLC Caffe.
 
 import numpy as np
 
+from caffe_spn.cpu import pointwise
 from caffe_spn.layer import Layer, register
 from caffe_spn.proto.caffe_pb2 import EltwiseParameter
 
@@ -16,11 +17,11 @@ def product(inputs, out):
         out *= x
 
 
-def weighted_sum(inputs, coefficients, out, scratch):
+def weighted_sum(inputs, coefficients, out):
     """out = sum of coefficients[i] * inputs[i]; `out` may be the first input."""
-    scale(inputs[0], coefficients[0], out)
-    for x, coefficient in zip(inputs[1:], coefficients[1:], strict=True):
-        out += x if coefficient == 1 else np.multiply(x, coefficient, out=scratch)
+    pointwise.weighted_sum(inputs[0], coefficients[0], inputs[1], coefficients[1], out)
+    for x, coefficient in zip(inputs[2:], coefficients[2:], strict=True):
+        pointwise.weighted_sum(out, 1, x, coefficient, out)
 
 
 def maximum(inputs, out, winner, larger):
@@ -127,7 +128,7 @@ class Eltwise(Layer):
                 self.workspace("saved", out.shape)[...] = out
             product(inputs, out)
         elif self.operation == EltwiseParameter.SUM:
-            weighted_sum(inputs, self.coefficients, out, self.workspace("scratch", out.shape))
+            weighted_sum(inputs, self.coefficients, out)
         else:
             winner = self._winner(bottom)
             maximum(inputs, out, winner, self.workspace("mask", out.shape, bool))

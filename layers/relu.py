@@ -7,6 +7,7 @@ learning by exponential linear units", 2016, equation 15 (ELU).
 
 import numpy as np
 
+from caffe_spn.cpu import pointwise
 from caffe_spn.layer import register
 from caffe_spn.layers.neuron import NeuronLayer
 from caffe_spn.proto import caffe_pb2
@@ -81,22 +82,11 @@ class ReLU(NeuronLayer):
         self.slope = self.layer_param.relu_param.negative_slope
 
     def forward_cpu(self, bottom, top):
-        x, y = bottom[0].data, top[0].data
-        if self.slope == 0:
-            np.maximum(x, 0, out=y)
-        else:
-            leaky_relu(x, self.slope, y, self.workspace("scratch", x.shape))
+        pointwise.rectify(bottom[0].data, self.slope, top[0].data)
 
     def backward_cpu(self, top, propagate_down, bottom):
-        if not propagate_down[0]:
-            return
-        x, top_diff, bottom_diff = bottom[0].data, top[0].diff, bottom[0].diff
-        if self.slope == 0:
-            positive = np.greater(x, 0, out=self.workspace("positive", x.shape, bool))
-            np.multiply(top_diff, positive, out=bottom_diff)
-        else:
-            scratch = self.workspace("scratch", x.shape)
-            leaky_relu_backward(x, top_diff, self.slope, bottom_diff, scratch)
+        if propagate_down[0]:
+            pointwise.rectify_backward(bottom[0].data, top[0].diff, self.slope, bottom[0].diff)
 
 
 @register("PReLU")

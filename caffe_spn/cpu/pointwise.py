@@ -1,0 +1,61 @@
+"""What the commonest layers do to each element on its own, on all threads.
+
+Such work waits for memory: what counts is that each array is read and written once, and that
+more than one core asks for it. Small arrays are left to NumPy, which starts faster.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from caffe_spn import cpu
+
+# Fewer elements than this stay on one thread.
+SMALL = 65536
+
+
+def rectify(x, slope: float, y) -> None:
+    """y = x where x > 0 (or NaN), slope * x elsewhere; `y` may be `x`."""
+    if _compiled_suits(x, y):
+        _run_compiled("rectify", x, y, slope)
+    elif slope == 0:
+        np.maximum(x, 0, out=y)
+    else:
+        negative = np.minimum(x, 0) * x.dtype.type(slope)
+        np.maximum(x, 0, out=y)
+        y += negative
+
+
+def rectify_backward(x, y_diff, slope: float, x_diff) -> None:
+    """x_diff = y_diff where x > 0, slope * y_diff elsewhere; `x_diff` may be `y_diff`."""
+    if _compiled_suits(x, y_diff, x_diff):
+        _run_compiled("rectify_backward", x, y_diff, x_diff, slope)
+        return
+    # Arithmetic with the mask: a masked copy (np.where, np.copyto) takes five times as long.
+    factor = (x > 0) * x.dtype.type(1 - slope)
+    factor += x.dtype.type(slope)
+    np.multiply(y_diff, factor, out=x_diff)
+
+
+def weighted_sum(a, weight_a: float, b, weight_b: float, out) -> None:
+    """out = weight_a * a + weight_b * b; `out` may be one of them."""
+    if _compiled_suits(a, b, out):
+        _run_compiled("weighted_sum", a, b, out, weight_a, weight_b)
+    elif weight_a == weight_b == 1:
+        np.add(a, b, out=out)
+    else:
+        other = b * b.dtype.type(weight_b)
+        np.multiply(a, a.dtype.type(weight_a), out=out)
+        out += other
+
+
+def _compiled_suits(*arrays) -> bool:
+    return arrays[0].size >= SMALL and cpu.compiled_suits(*arrays)
+
+
+def _run_compiled(name: str, *arguments) -> None:
+    from caffe_spn.cpu import pointwise_compiled
+
+    flat = [a.reshape(-1) if isinstance(a, np.ndarray) else np.float32(a) for a in arguments]
+    with cpu.parallel_section():
+        getattr(pointwise_compiled, name)(*flat)
