@@ -99,11 +99,10 @@ def add_python_switch(parser: Parser) -> None:
     )
 
 
-def add_gpu(parser: Parser) -> None:
+def add_gpu(parser: Parser, takes_id: bool = True) -> None:
     """Add Caffe's --gpu, which this version answers with an error; see `choose_device`."""
-    parser.add_argument(
-        "--gpu", metavar="ID", help="not in this version, which computes on the CPU"
-    )
+    what = {"metavar": "ID"} if takes_id else {"action": "store_const", "const": "0"}
+    parser.add_argument("--gpu", help="not in this version, which computes on the CPU", **what)
 
 
 def choose_device(gpu: str | None) -> None:

@@ -29,6 +29,10 @@ GROUPS = {
         "device_query": "say what the package computes on",
     },
     "Caffe's companions": {
+        "classify": "predict the classes of images",
+        "detect": "predict the classes of windows of images",
+        "extract_features": "write what blobs of a network hold into databases",
+        "resize_and_crop_images": "make squares of one size of images",
         "draw_net": "draw a network's layers and blobs",
         "summarize": "print a network as a table, one layer a line",
         "parse_log": "make tables of the log of a training",

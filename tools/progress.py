@@ -1,10 +1,12 @@
-"""A progress bar for commands that take long, where somebody watches."""
+"""How far a long command has come: a bar on a terminal, Caffe's lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
+
+from caffe_spn.training_log import info
 
 Item = TypeVar("Item")
 
@@ -25,4 +27,29 @@ def progress(items: Iterable[Item], unit: str, total: int | None = None) -> Iter
     # tqdm costs 50 ms to import.
     from tqdm import tqdm
 
-    return tqdm(items, unit=unit, total=total, leave=False, dynamic_ncols=True)
+    return tqdm(items, unit=unit, total=total, dynamic_ncols=True)
+
+
+def shown(items: Iterable[Item], total: int | None, every: int, source: str) -> Iterator[Item]:
+    """Pass files on with a progress bar; where stderr is no terminal, with Caffe's lines.
+
+    Parameters
+    ----------
+    items : iterable
+    total : int or None
+        How many there will be.
+    every : int
+        Write a line after so many, and at the end.
+    source : str
+        Where Caffe says it, such as ``convert_imageset.cpp:147``.
+    """
+    if sys.stderr.isatty():
+        yield from progress(items, "file", total)
+        return
+    count = 0
+    for count, item in enumerate(items, 1):
+        yield item
+        if count % every == 0:
+            info(f"Processed {count} files.", source)
+    if count % every:
+        info(f"Processed {count} files.", source)
