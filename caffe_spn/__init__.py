@@ -62,6 +62,7 @@ _LAZY = {
             "StringVec",
         )
     },
+    "extend": ("caffe_spn.extension", "extend"),
     "init_log": ("caffe_spn.training_log", "init_log"),
     "log": ("caffe_spn.training_log", "log"),
 }

@@ -6,6 +6,7 @@ Source: `Layer` and `LayerRegistry` of BVLC Caffe; the methods are those of a py
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -13,8 +14,9 @@ import numpy as np
 
 from caffe_spn import device
 from caffe_spn.blob import Blob
-from caffe_spn.errors import PrototxtError, ShapeError, nearest
+from caffe_spn.errors import PrototxtError, ShapeError
 from caffe_spn.proto import caffe_pb2
+from caffe_spn.proto.dialects import type_help
 from caffe_spn.vectors import BlobVec, StringVec
 
 _registry: dict[str, Callable[..., Layer]] = {}
@@ -211,6 +213,7 @@ def register(
     bottoms: Sequence[str] = ("bottom",),
     tops: Sequence[str] = ("top",),
     in_place: bool = True,
+    replace: bool = False,
 ) -> Callable[[type[Layer]], type[Layer]]:
     """Class decorator that makes a layer known under a type name.
 
@@ -222,9 +225,18 @@ def register(
         The blobs' roles; see `Roles` for ``?``, ``*`` and ``+``.
     in_place : bool, default True
         Whether a top may be a bottom.
+    replace : bool, default False
+        Take the place of the class that has the type name, one of the package's for instance.
+
+    Raises
+    ------
+    PrototxtError
+        If another class has the type name.
     """
 
     def decorate(cls: type[Layer]) -> type[Layer]:
+        if not replace:
+            _check_free(layer_type, cls)
         cls.type = layer_type
         cls.bottoms = Roles(bottoms)
         cls.tops = Roles(tops)
@@ -245,6 +257,26 @@ def register_factory(layer_type: str) -> Callable[[Callable[..., Layer]], Callab
     return decorate
 
 
+def _check_free(layer_type: str, cls: type[Layer]) -> None:
+    if not cls.__module__.startswith("caffe_spn."):
+        # A user's class may be there before the package's own.
+        _load_layers()
+    other = _registry.get(layer_type, cls)
+    names = [(c.__module__, c.__qualname__) for c in (cls, other)]
+    if names[0] == names[1]:
+        # The same, as when a module is loaded again.
+        return
+    try:
+        where = f"{inspect.getsourcefile(cls)}:{inspect.getsourcelines(cls)[1]}"
+    except (OSError, TypeError):
+        where = ".".join(names[0])
+    raise PrototxtError(
+        f"the layer type '{layer_type}' is taken by {'.'.join(names[1])}",
+        where=where,
+        help="choose another name, or say register(..., replace=True)",
+    )
+
+
 def layer_type_list() -> StringVec:
     """The names of all layer types, in alphabetical order."""
     _load_layers()
@@ -261,13 +293,10 @@ def layer_class(layer_type: str, where: str | None = None) -> Callable[..., Laye
     """
     _load_layers()
     if layer_type not in _registry:
-        near = nearest(layer_type, _registry)
         raise PrototxtError(
             f"unknown layer type '{layer_type}'",
             where=where,
-            help=f"did you mean '{near}'?"
-            if near
-            else "caffe_spn.layer_type_list() names the types; write your own as a Python layer",
+            help=type_help(layer_type, _registry),
         )
     return _registry[layer_type]
 

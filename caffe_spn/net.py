@@ -18,6 +18,7 @@ from caffe_spn.graph.splits import insert_splits
 from caffe_spn.graph.upgrade import upgrade
 from caffe_spn.net_builder import NetBuilder, at_layer
 from caffe_spn.proto import caffe_pb2, text
+from caffe_spn.proto.fields import copy_into
 from caffe_spn.pycaffe_net import PycaffeNet
 from caffe_spn.training_log import logger
 from caffe_spn.vectors import BlobVec, BoolVec, DtypeVec, IntVec, RawBlobVec, StringVec
@@ -229,8 +230,7 @@ class Net(PycaffeNet):
 
         param = caffe_pb2.NetParameter(name=self.name)
         for layer, layer_param in zip(self.layers, self.layer_params, strict=True):
-            copy = param.layer.add()
-            copy.CopyFrom(layer_param)
+            copy = copy_into(param.layer.add(), layer_param)
             del copy.blobs[:]
             for blob in layer.blobs:
                 diff = blob.diff if write_diff else None

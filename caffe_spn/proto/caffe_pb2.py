@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from google.protobuf import descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.internal import enum_type_wrapper
 
 
@@ -25,18 +25,36 @@ def _message_class_factory(pool: descriptor_pool.DescriptorPool):
     return message_factory.MessageFactory(pool).GetPrototype
 
 
-def _load(names: dict) -> None:
+def load(file: descriptor_pb2.FileDescriptorProto) -> None:
+    """Make the classes and enums of this module from a schema; older ones stay usable.
+
+    Parameters
+    ----------
+    file : FileDescriptorProto
+        Caffe's schema, perhaps with an extension (`caffe_spn.proto.extension`).
+
+    Raises
+    ------
+    TypeError
+        If it makes no schema; the module is as it was then.
+    """
     pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile((Path(__file__).parent / "caffe_descriptor.binpb").read_bytes())
-    names["DESCRIPTOR"] = pool.FindFileByName("caffe.proto")
+    pool.AddSerializedFile(file.SerializeToString())
+    descriptor = pool.FindFileByName(file.name)
     message_class = _message_class_factory(pool)
-    for name, descriptor in names["DESCRIPTOR"].message_types_by_name.items():
-        names[name] = message_class(descriptor)
+    names = {"DESCRIPTOR": descriptor}
+    for name, message in descriptor.message_types_by_name.items():
+        names[name] = message_class(message)
         # pickle and copy look a class up by its module.
         names[name].__module__ = __name__
-    for name, descriptor in names["DESCRIPTOR"].enum_types_by_name.items():
-        names[name] = enum_type_wrapper.EnumTypeWrapper(descriptor)
-        names.update((value.name, value.number) for value in descriptor.values)
+    for name, enum in descriptor.enum_types_by_name.items():
+        names[name] = enum_type_wrapper.EnumTypeWrapper(enum)
+        names.update((value.name, value.number) for value in enum.values)
+    globals().update(names)
 
 
-_load(globals())
+load(
+    descriptor_pb2.FileDescriptorProto.FromString(
+        (Path(__file__).parent / "caffe_descriptor.binpb").read_bytes()
+    )
+)

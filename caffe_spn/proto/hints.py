@@ -8,10 +8,11 @@ from google.protobuf.descriptor import Descriptor
 
 from caffe_spn.errors import nearest
 from caffe_spn.proto import caffe_pb2
+from caffe_spn.proto.dialects import field_help
 
-_NO_FIELD = re.compile(r'Message type "caffe\.(\w+)" has no field named "([^"]*)"')
+_NO_FIELD = re.compile(r'Message type "caffe\.([\w.]+)" has no field named "([^"]*)"')
 _NO_VALUE = re.compile(r'Enum type "caffe\.([\w.]+)" has no value (?:named|with number) (.*?)\.$')
-_TWICE = re.compile(r'Message type "caffe\.(\w+)" should not have multiple "(\w+)" fields')
+_TWICE = re.compile(r'Message type "caffe\.([\w.]+)" should not have multiple "(\w+)" fields')
 _UNCLOSED = re.compile(r'Expected "([}>])"')
 _OTHERS = (
     (re.compile(r"Expected string but found: '(.*)'"), "a text in quotes", "a string needs quotes"),
@@ -22,25 +23,6 @@ _OTHERS = (
     (re.compile(r"^'(.*)': Expected \":\""), "a colon and a value", None),
     (re.compile(r"^'(.*)': Expected \"{\""), "a block { }", None),
 )
-
-DIALECTS = {
-    "augmentation_param": "FlowNet's Caffe",
-    "bn_param": "the PSPNet and SegNet forks (BVLC Caffe: BatchNorm, then Scale)",
-    "correlation_param": "FlowNet's Caffe",
-    "ctc_loss_param": "the CTC forks",
-    "detection_output_param": "the SSD fork",
-    "interp_param": "the DeepLab and PSPNet forks (a Deconvolution can replace Interp)",
-    "multibox_loss_param": "the SSD fork",
-    "norm_param": "the SSD fork",
-    "permute_param": "the SSD fork",
-    "prior_box_param": "the SSD fork",
-    "roi_pooling_param": "the Fast R-CNN fork",
-    "seg_accuracy_param": "the DeepLab fork",
-    "shuffle_channel_param": "the ShuffleNet forks",
-    "unpooling_param": "the DeconvNet fork",
-    "upsample_param": "the SegNet fork (a Deconvolution can replace Upsample)",
-}
-"""Fields that are no part of Caffe 1.0, and the dialect that knows them."""
 
 
 def explain(finding: str, root: Descriptor) -> tuple[str, str | None]:
@@ -81,9 +63,7 @@ def explain(finding: str, root: Descriptor) -> tuple[str, str | None]:
 
 
 def _field_help(message: str, name: str, root: Descriptor) -> str | None:
-    if name in DIALECTS:
-        return f"'{name}' belongs to {DIALECTS[name]}; Caffe 1.0 does not know it"
-    descriptor = caffe_pb2.DESCRIPTOR.message_types_by_name[message]
+    descriptor = _descriptor(message)
     if root.name == "SolverParameter" and name in ("layer", "layers") and descriptor is root:
         return 'this is a net, not a solver; a solver names it: net: "file.prototxt"'
     if name in ("layer", "layers") and message != "NetParameter":
@@ -97,6 +77,9 @@ def _field_help(message: str, name: str, root: Descriptor) -> str | None:
     inside = _fields_with(descriptor, name)
     if inside:
         return f"'{name}' goes inside {' or '.join(f'{field} {{ }}' for field in inside[:3])}"
+    dialect = field_help(name)
+    if dialect:
+        return dialect
     near = nearest(name, _field_names(message))
     if near and name.endswith("_param") and not nearest(name[:-6], [near.removesuffix("_param")]):
         # Alike only in that they are parameters.
@@ -106,17 +89,24 @@ def _field_help(message: str, name: str, root: Descriptor) -> str | None:
 
 def _explain_enum(enum: str, value: str) -> tuple[str, str]:
     message, _, short = enum.rpartition(".")
-    holder = caffe_pb2.DESCRIPTOR
-    if message:
-        holder = holder.message_types_by_name[message]
+    holder = _descriptor(message) if message else caffe_pb2.DESCRIPTOR
     names = [value.name for value in holder.enum_types_by_name[short].values]
     near = nearest(value.strip("\"'"), names)
     known = f"one of {', '.join(names)}" if len(names) <= 8 else f"a {short}"
     return f"{value} is not {known}", f"write {near}" if near else "write one of them, unquoted"
 
 
+def _descriptor(message: str) -> Descriptor:
+    """A message by its name; an extension may have messages inside messages."""
+    outer, *inner = message.split(".")
+    found = caffe_pb2.DESCRIPTOR.message_types_by_name[outer]
+    for name in inner:
+        found = found.nested_types_by_name[name]
+    return found
+
+
 def _field_names(message: str) -> list[str]:
-    return list(caffe_pb2.DESCRIPTOR.message_types_by_name[message].fields_by_name)
+    return list(_descriptor(message).fields_by_name)
 
 
 def _fields_with(descriptor: Descriptor, name: str) -> list[str]:

@@ -16,6 +16,7 @@ What Caffe (C++ protobuf) refuses is refused, what it takes is taken. An error s
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from typing import TypeVar
@@ -38,15 +39,18 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 _SHOWN_WIDTH = 100
 
 
-def _fields_of_type(*types: int) -> frozenset[str]:
-    messages = caffe_pb2.DESCRIPTOR.message_types_by_name.values()
-    return frozenset(f.name for m in messages for f in m.fields if f.type in types)
+@functools.lru_cache(maxsize=2)
+def _spelled_otherwise(schema) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of bool fields, and those of fields that are unsigned wherever they occur."""
+    fields = [
+        field for message in schema.message_types_by_name.values() for field in message.fields
+    ]
 
+    def of_type(*types: int) -> frozenset[str]:
+        return frozenset(field.name for field in fields if field.type in types)
 
-_BOOL_FIELDS = _fields_of_type(FieldDescriptor.TYPE_BOOL)
-_UNSIGNED_FIELDS = _fields_of_type(FieldDescriptor.TYPE_UINT32) - _fields_of_type(
-    FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_FLOAT
-)
+    signed = of_type(FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_FLOAT)
+    return of_type(FieldDescriptor.TYPE_BOOL), of_type(FieldDescriptor.TYPE_UINT32) - signed
 
 
 def parse(text: str, message: AnyMessage, name: str = "<string>") -> AnyMessage:
@@ -145,14 +149,15 @@ def locate_layer(text: str, layer_param: Message) -> int | None:
 def _one_token_a_line(found: list[Token]) -> tuple[list[str], list[int]]:
     """Lines for `text_format`, so that the line of its error is the number of a token."""
     lines, starts, field, after_minus = [], [], "", False
+    bools, unsigned = _spelled_otherwise(caffe_pb2.DESCRIPTOR)
     for index, token in enumerate(found):
         spelling = token.normal
         if token.kind == "identifier" and index + 1 < len(found) and found[index + 1].text == ":":
             field = token.text
-        elif token.kind == "integer" and field in _BOOL_FIELDS and int(spelling, 0) < 2:
+        elif token.kind == "integer" and field in bools and int(spelling, 0) < 2:
             # text_format takes 0 and 1 for a bool, but not 0x1 or 01.
             spelling = str(int(spelling, 0))
-        minus_zero = field in _UNSIGNED_FIELDS and spelling.strip("0x") == ""
+        minus_zero = field in unsigned and spelling.strip("0x") == ""
         if after_minus and token.kind in ("integer", "float", "identifier") and not minus_zero:
             # The sign may stand apart from its number; for text_format it may not.
             lines[-1] = "-" + spelling

@@ -104,10 +104,40 @@ def test_copy_and_pickle():
         ("message A { x = 1; }", "'x' in A"),
         ("service A {}", "'service' is neither"),
         ("message A { optional int32 x = 1 [lazy = true]; }", "'lazy' of x"),
-        ("message A ( }", r"line 1: '\('"),
+        ("message A ( }", r"'\(' stands where '{' should"),
+        ("message A { optional int32 x = 1 }\n%", "line 2: '%' is not expected"),
+        ('syntax = "proto3";', "the syntax is 'proto3'"),
+        ("message A { optional int32 x = one; }", "'one' stands where a number should"),
+        ("message A { optional int32 1x = 1; }", "'1x' stands where a name should"),
+        ("message A {", "'' in A"),
+        ("message A { message B {} optional B.C x = 1; }", "type 'B.C' of A.x"),
         ("message A { optional int32 x 1; }", "'1' stands where '='"),
     ],
 )
 def test_compile_errors(source, error):
     with pytest.raises(SyntaxError, match=error):
         compile_proto(source)
+
+
+def test_what_forks_write_besides():
+    file = compile_proto(
+        """
+        syntax = 'proto2'; /* a comment
+        of two lines */ package caffe; option optimize_for = SPEED;
+        message Outer {
+          reserved 4, 6 to 8;
+          message Inner { enum Kind { A = 0; B = 0x1 [deprecated = true]; } };
+          optional Inner.Kind kind = 1 [default = A];
+          optional caffe.Outer.Inner inner = 2;
+          optional Other other = 3;
+          optional float value = 5 [default = 1.0, deprecated = true];
+        }
+        message Other { optional Outer.Inner.Kind kind = 1; }
+        """
+    )
+    outer, other = file.message_type
+    assert [field.type_name for field in outer.field] == [
+        *(".caffe.Outer.Inner.Kind", ".caffe.Outer.Inner", ".caffe.Other", ""),
+    ]
+    assert other.field[0].type_name == ".caffe.Outer.Inner.Kind"
+    assert [field.default_value for field in outer.field] == ["A", "", "", "1"]
