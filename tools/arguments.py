@@ -8,6 +8,11 @@ from collections.abc import Sequence
 
 from caffe_spn.tools.main import EXIT_CODES
 
+# What gflags takes behind the = of a flag.
+_FLAG_VALUES = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(
+    ("false", "f", "no", "n", "0"), False
+)
+
 
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` that takes Caffe's single dashes, and - for _ in the names of options.
@@ -51,8 +56,15 @@ class Parser(argparse.ArgumentParser):
             return word
         name, equals, value = word.partition("=")
         plain = name.lstrip("-").replace("-", "_")
-        for option in self._option_string_actions:
-            if option.startswith("--") and option[2:].replace("-", "_") == plain:
+        for option, action in self._option_string_actions.items():
+            spelled = option[2:].replace("-", "_")
+            is_flag = isinstance(action, argparse.BooleanOptionalAction)
+            # gflags writes --nogray for --no-gray, and --gray=false.
+            if option.startswith("--") and (
+                spelled == plain or (is_flag and spelled.replace("no_", "no", 1) == plain)
+            ):
+                if is_flag and value.lower() in _FLAG_VALUES:
+                    return option if _FLAG_VALUES[value.lower()] else f"--no-{option[2:]}"
                 return option + equals + value
         return word
 
@@ -68,6 +80,22 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not at least 1")
     return value
+
+
+def add_flag(parser: Parser, name: str, help: str) -> None:
+    """Add an option without a value, off by default; --no-NAME and --NAME=false turn it off."""
+    parser.add_argument(name, action=argparse.BooleanOptionalAction, default=False, help=help)
+
+
+def add_backend(parser: Parser) -> None:
+    """Add --backend, the kind of a database."""
+    parser.add_argument(
+        "--backend",
+        type=str.lower,
+        choices=("lmdb", "leveldb"),
+        default="lmdb",
+        help="the kind of database (lmdb)",
+    )
 
 
 def add_state(parser: Parser, phase: bool = True) -> None:

@@ -6,6 +6,7 @@ Source: `db::DB`, `db::Cursor` and `db::Transaction` of BVLC Caffe.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Protocol
@@ -16,6 +17,10 @@ LMDB, LEVELDB = "LMDB", "LEVELDB"
 
 # A file that shows which kind of database a folder holds.
 _MARKS = {"data.mdb": LMDB, "CURRENT": LEVELDB}
+
+_DATABASE_FILE = re.compile(
+    r"(data|lock)\.mdb|CURRENT|LOCK|LOG(\.old)?|MANIFEST-\d+|\d+\.(log|ldb|sst|dbtmp)"
+)
 
 # Records that are written in one go; Caffe's tools use the same number.
 _COMMIT_RECORDS = 1000
@@ -147,9 +152,8 @@ class DatabaseWriter:
         """What a killed writer left behind; never anything else."""
         if not os.path.lexists(self.partial):
             return
-        if kind_of(self.partial) is None and (
-            not os.path.isdir(self.partial) or os.listdir(self.partial)
-        ):
+        is_folder = os.path.isdir(self.partial)
+        if not is_folder or not all(map(_DATABASE_FILE.fullmatch, os.listdir(self.partial))):
             raise DataError(
                 "is in the way: the database is written there until it is whole",
                 where=self.partial,
