@@ -2,9 +2,9 @@
 
 This package trains with one solver in one process. What remains of pycaffe's parallel training is
 what one built without NCCL has: `has_nccl` is False, and the counts can be set. They mean what they
-mean in Caffe: the Data and HDF5Data layers of solver R of N read every N-th item, beginning with
-number R, and only the solver of rank 0 tests and takes snapshots. Summing gradients is up to the
-script (`Solver.add_callback`); `NCCL` refuses to stand in for it.
+mean in Caffe: the data layers of solver R of N train with every N-th batch, beginning with number R
+(Caffe takes every N-th item), and only the solver of rank 0 tests, displays and takes snapshots.
+Summing gradients is up to the script (`Solver.add_callback`); `NCCL` refuses to stand in for it.
 
 Source: `Caffe::solver_count` and its neighbours, and `NCCL`, of BVLC Caffe.
 """

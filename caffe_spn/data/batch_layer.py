@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from caffe_spn import random
+from caffe_spn import nccl, random
 from caffe_spn.data.prefetch import Batch, Prefetcher
 from caffe_spn.errors import DataError
 from caffe_spn.layer import Layer
+from caffe_spn.proto import caffe_pb2
 
 
 class BatchLayer(Layer):
@@ -30,10 +31,11 @@ class BatchLayer(Layer):
         seed : int, default 0
             0 draws one from the package's generator.
         """
-        self._make_produce = make_produce
+        train = self.phase == caffe_pb2.TRAIN
+        self._make_produce = _own_share(make_produce) if train else make_produce
         self._prefetch = prefetch
         self._seed = int(seed) or random.spawn_seed()
-        self._batches = Prefetcher(make_produce(self._seed), prefetch)
+        self._batches = Prefetcher(self._make_produce(self._seed), prefetch)
 
     def forward_cpu(self, bottom, top) -> None:
         for blob, values in zip(top, self._batches.get(), strict=False):
@@ -64,3 +66,16 @@ class BatchLayer(Layer):
         """End the background thread; the next forward starts it again where it was."""
         if self._batches is not None:
             self._batches.close()
+
+
+def _own_share(make_produce: Callable) -> Callable:
+    """The batches of this process's solver, where several train together: every N-th one."""
+    count, rank = nccl.solver_count(), nccl.solver_rank()
+    if count == 1:
+        return make_produce
+
+    def make_own(seed: int) -> Callable[[int], Batch]:
+        produce = make_produce(seed)
+        return lambda index: produce(index * count + rank)
+
+    return make_own
