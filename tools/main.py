@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 after an error, 2 for wrong usage, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    debug, words = _take_debug(words)
+    debug, extensions, words = _take_own(words)
     if not words or words[0] in ("-h", "--help", "-help", "help"):
         if words[1:] and words[0] == "help":
             return main([words[1], "--help"])
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command, arguments = words[0].replace("-", "_"), words[1:]
     if command not in COMMANDS:
         return _unknown(words[0])
-    return _call(command, arguments, debug)
+    return _call(command, arguments, debug, extensions)
 
 
 def usage() -> str:
@@ -89,21 +89,34 @@ def usage() -> str:
         [
             f"caffe-spn {__version__}: spatial propagation networks and Caffe's tools",
             "",
-            "usage: caffe-spn [--debug] COMMAND ...",
+            "usage: caffe-spn [--debug] [--extend FILE] COMMAND ...",
             "",
             *lines,
             "caffe-spn COMMAND --help tells all about a command, with an example.",
             "--debug shows where in the package an error came from.",
+            "--extend FILE makes a fork of Caffe known: a .proto file with its messages or a .py",
+            "file with its layers (docs/dialects.md); several times, or in CAFFE_SPN_EXTEND.",
             EXIT_CODES,
         ]
     )
 
 
-def _take_debug(words: list[str]) -> tuple[bool, list[str]]:
+def _take_own(words: list[str]) -> tuple[bool, list[str], list[str]]:
+    """Whether --debug was given, the values of --extend, and the other words."""
+    debug, extensions, rest = False, [], []
+    words = list(words)
     # What stands behind `run SCRIPT` belongs to the script.
-    own = 1 if "run" in words[:2] else len(words)
-    rest = [word for word in words[:own] if word != "--debug"] + words[own:]
-    return len(rest) < len(words), rest
+    while words and rest != ["run"]:
+        word = words.pop(0)
+        if word == "--debug":
+            debug = True
+        elif word.startswith("--extend="):
+            extensions.append(word.partition("=")[2])
+        elif word == "--extend":
+            extensions.append(words.pop(0) if words else "")
+        else:
+            rest.append(word)
+    return debug, extensions, rest + words
 
 
 def _unknown(word: str) -> int:
@@ -114,8 +127,9 @@ def _unknown(word: str) -> int:
     return 2
 
 
-def _call(command: str, arguments: list[str], debug: bool) -> int:
+def _call(command: str, arguments: list[str], debug: bool, extensions: list[str]) -> int:
     try:
+        _extend(extensions)
         module = importlib.import_module(f"caffe_spn.tools.{command}")
         return module.main(arguments) or 0
     except SystemExit as stop:
@@ -135,6 +149,17 @@ def _call(command: str, arguments: list[str], debug: bool) -> int:
             traceback.print_exc()
         print(describe(error, command), file=sys.stderr)
         return 1
+
+
+def _extend(extensions: list[str]) -> None:
+    if "" in extensions:
+        raise CaffeSpnError("--extend needs a file", help="caffe-spn --extend fork.proto train ...")
+    inherited = os.environ.get("CAFFE_SPN_EXTEND", "").split(os.pathsep)
+    names = [name for name in (*inherited, *extensions) if name]
+    if names:
+        from caffe_spn.extension import extend
+
+        extend(*names)
 
 
 def _code(stop: SystemExit) -> int:
