@@ -21,6 +21,9 @@ from caffe_spn.proto import caffe_pb2
 # take processors away from the network.
 _DECODERS = min(4, os.cpu_count() or 1)
 
+# Records over which it is quicker to read than to look for a place from the beginning.
+_NEAR = 10000
+
 
 class DatumSource:
     """Batches of transformed datums and their labels; after the last record comes the first.
@@ -115,19 +118,29 @@ class DatumSource:
         return self._pool
 
     def _batch_records(self, index: int) -> list[tuple[bytes, bytes]]:
-        if index != self._following:
-            start = index * self.batch_size + self.skip
-            self._records = self.db.records(start % len(self.db) if start else 0)
+        self._go_to(index)
         self._following = None  # should reading fail, the next batch finds its place again
-        records = []
-        while len(records) < self.batch_size:
-            record = next(self._records, None)
-            if record is None:
-                self._records = self.db.records()
-                record = next(self._records, None) or first_record(self.db)
-            records.append(record)
+        records = [self._next_record() for _ in range(self.batch_size)]
         self._following = index + 1
         return records
+
+    def _go_to(self, index: int) -> None:
+        if self._following is not None:
+            # Where several solvers train together, each reads on to its own batches.
+            between = (index - self._following) * self.batch_size
+            if 0 <= between <= _NEAR:
+                for _ in range(between):
+                    self._next_record()
+                return
+        start = index * self.batch_size + self.skip
+        self._records = self.db.records(start % len(self.db) if start else 0)
+
+    def _next_record(self) -> tuple[bytes, bytes]:
+        record = next(self._records, None)
+        if record is None:
+            self._records = self.db.records()
+            record = next(self._records, None) or first_record(self.db)
+        return record
 
 
 def first_record(db: Database) -> tuple[bytes, bytes]:

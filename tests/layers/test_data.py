@@ -6,7 +6,10 @@ from PIL import Image
 
 import caffe_spn as caffe
 from caffe_spn import DataError, PrototxtError
+from caffe_spn.data.db import open_db
+from caffe_spn.data.db_source import DatumSource
 from caffe_spn.data.images import decode_image
+from caffe_spn.data.transformer import DataTransformer
 from caffe_spn.io import array_to_blobproto, array_to_datum
 from caffe_spn.proto import caffe_pb2, text
 from tests.data.databases import BACKENDS, images, need, write, write_images
@@ -221,6 +224,19 @@ def test_rand_skip_starts_somewhere_below(folder):
         caffe.set_random_seed(seed)
         starts.add(int(batches(make_net("batch_size: 1 rand_skip: 3"), 1)[0][1][0]))
     assert starts == {0, 1, 2}
+
+
+def test_batches_do_not_depend_on_which_were_read_before(folder, monkeypatch):
+    def source():
+        return DatumSource(open_db("db", "LMDB"), transformer, batch_size=2, skip=1)
+
+    transformer = DataTransformer(caffe_pb2.TransformationParameter(), caffe.TEST)
+    want = [source().batch(k)[1].tolist() for k in range(12)]
+    assert want[:3] == [[1, 2], [3, 4], [0, 1]]
+    monkeypatch.setattr("caffe_spn.data.db_source._NEAR", 6)
+    read = source()
+    for k in (0, 3, 4, 11, 2, 5, 6, 6):
+        assert read.batch(k)[1].tolist() == want[k]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
