@@ -5,6 +5,7 @@ Source: `ImageDataLayer` of BVLC Caffe.
 
 from __future__ import annotations
 
+import warnings
 from copy import copy
 from functools import partial
 
@@ -39,10 +40,12 @@ class ImageData(BatchLayer):
         A new order in each pass over the list.
     rand_skip : int, default 0
         Leave out up to this many images at the start (fewer than that, drawn at random).
-    scale, mean_file, crop_size, mirror : old form of `transform_param`
-        Moved there when the definition is read.
+    scale, mean_file, crop_size, mirror : refused
+        In the old ``layers { type: IMAGE_DATA }`` they are moved to `transform_param`; in a
+        current definition Caffe would ignore them.
     transform_param : TransformationParameter
-        mean_file or mean_value, scale, crop_size and mirror.
+        mean_file or mean_value, scale, crop_size (at random in training, the centre in testing)
+        and mirror. force_color and force_gray have no effect, as in Caffe.
 
     Tops
     ----
@@ -71,7 +74,8 @@ class ImageData(BatchLayer):
     """
 
     def setup(self, bottom, top):
-        param = self.layer_param.image_data_param
+        param, transform = self.layer_param.image_data_param, self.layer_param.transform_param
+        self.refuse_old_fields("image_data_param")
         if bool(param.new_height) != bool(param.new_width):
             raise self.param_error(
                 f"new_height is {param.new_height} and new_width {param.new_width}",
@@ -79,7 +83,13 @@ class ImageData(BatchLayer):
             )
         if param.batch_size < 1:
             raise self.param_error("batch_size is 0; it must be at least 1")
-        transformer = DataTransformer(self.layer_param.transform_param, self.phase, self.where)
+        if transform.force_color or transform.force_gray:
+            warnings.warn(
+                f"{self.where}: force_color and force_gray have no effect on ImageData, as in"
+                " Caffe; is_color has",
+                stacklevel=2,
+            )
+        transformer = DataTransformer(transform, self.phase, self.where)
         source = ImageListSource(
             param.source,
             transformer,

@@ -37,6 +37,23 @@ class BatchLayer(Layer):
         self._seed = int(seed) or random.spawn_seed()
         self._batches = Prefetcher(self._make_produce(self._seed), prefetch)
 
+    def refuse_old_fields(
+        self, field: str, names=("scale", "mean_file", "crop_size", "mirror")
+    ) -> None:
+        """Refuse what transform_param says today; in an old definition the upgrade has moved it.
+
+        Raises
+        ------
+        PrototxtError
+            If the message `field` has one of the `names`.
+        """
+        for name in names:
+            if getattr(self.layer_param, field).HasField(name):
+                raise self.param_error(
+                    f"{field} has {name}, which Caffe ignores in a current definition",
+                    help=f"write transform_param {{ {name}: ... }}, or take it out",
+                )
+
     def forward_cpu(self, bottom, top) -> None:
         for blob, values in zip(top, self._batches.get(), strict=False):
             blob.reshape(*values.shape)

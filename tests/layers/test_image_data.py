@@ -54,6 +54,30 @@ def test_refused_as_by_caffe(name):
         caffe.Net(str(FOLDER / f"text_sem_imagedata_{name}.prototxt"), caffe.TRAIN)
 
 
+@pytest.mark.parametrize("field", ["scale: 2", 'mean_file: "m"', "crop_size: 4", "mirror: true"])
+def test_old_fields_are_refused_and_say_where_they_belong(images, field):
+    name = field.split(":")[0]
+    with pytest.raises(PrototxtError, match=rf"has {name}, which Caffe ignores[\s\S]*transform"):
+        make_net(images, f"batch_size: 2 {field}")
+
+
+def test_old_definitions_have_their_fields_moved(images):
+    definition = (
+        f'layers {{ name: "d" type: IMAGE_DATA top: "data" top: "label" image_data_param {{'
+        f' source: "{images}/list.txt" root_folder: "{images}/" batch_size: 2 crop_size: 4 }} }}'
+    )
+    net = caffe.Net(text.parse(definition, caffe_pb2.NetParameter()), caffe.TEST)
+    assert net.blobs["data"].shape == (2, 3, 4, 4)
+    net.close()
+
+
+def test_forced_colours_have_no_effect_and_say_so(images):
+    with pytest.warns(UserWarning, match="is_color has"):
+        net = make_net(images, transform="force_gray: true")
+    assert net.blobs["data"].shape[1] == 3
+    net.close()
+
+
 def test_mean_file_and_value_are_refused_as_by_caffe():
     with pytest.raises(PrototxtError, match="at the same time"):
         caffe.Net(str(FOLDER / "text_sem_mean_file_and_value.prototxt"), caffe.TRAIN)
