@@ -5,6 +5,8 @@ Source: `MemoryDataLayer` of BVLC Caffe, and pycaffe's `Net.set_input_arrays`.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from caffe_spn.errors import DataError
@@ -19,6 +21,8 @@ class MemoryData(Layer):
     --------------------------------
     batch_size, channels, height, width : int
         The shape of the data top; all must be positive.
+    transform_param : TransformationParameter
+        Has no effect, as in Caffe; the layer warns.
 
     Tops
     ----
@@ -49,6 +53,11 @@ class MemoryData(Layer):
             raise self.param_error(
                 f"batch_size, channels, height and width are {self._shape}; all must be positive",
                 help="memory_data_param { batch_size: 1 channels: 3 height: 64 width: 64 }",
+            )
+        if self.layer_param.HasField("transform_param"):
+            warnings.warn(
+                f"{self.where}: transform_param has no effect on MemoryData's arrays, as in Caffe",
+                stacklevel=2,
             )
         self._data = self._labels = None
         self._position = 0

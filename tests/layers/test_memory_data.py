@@ -7,10 +7,10 @@ from caffe_spn.proto import caffe_pb2, text
 from tests.golden_cases import case_id, cases, run_net
 
 
-def make_net(fields="batch_size: 2 channels: 1 height: 2 width: 3"):
+def make_net(fields="batch_size: 2 channels: 1 height: 2 width: 3", more=""):
     definition = (
         f'layer {{ name: "d" type: "MemoryData" top: "data" top: "label"'
-        f" memory_data_param {{ {fields} }} }}"
+        f" memory_data_param {{ {fields} }} {more} }}"
     )
     return caffe.Net(text.parse(definition, caffe_pb2.NetParameter()), caffe.TEST)
 
@@ -33,6 +33,15 @@ def test_batches_go_round(tmp_path):
         net.forward()
         np.testing.assert_array_equal(net.blobs["data"].data, data[first : first + 2])
         assert net.blobs["label"].data.ravel().tolist() == [first, first + 1]
+
+
+def test_a_transformation_has_no_effect_and_says_so():
+    with pytest.warns(UserWarning, match="transform_param has no effect"):
+        net = make_net(more="transform_param { scale: 2 }")
+    data, labels = arrays(2)
+    net.set_input_arrays(data, labels)
+    net.forward()
+    np.testing.assert_array_equal(net.blobs["data"].data, data)
 
 
 def test_new_arrays_start_at_their_beginning():
