@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import runpy
 import sys
@@ -18,6 +19,9 @@ def parser() -> arguments.Parser:
         """
         Run a Python script that was written for pycaffe: 'import caffe', in it and in the Python
         layers that it loads, gives this package. What stands behind the script is its own.
+
+        Trainings log to stderr, in Caffe's lines, as under pycaffe; the environment variable
+        GLOG_minloglevel silences them (1: warnings, 2: errors only), also where the script sets it.
         """,
         "caffe-spn run classify.py --model deploy.prototxt face.jpg",
         exit_codes="exit codes: 0 or what the script exits with; 1 if it ends with an exception",
@@ -34,8 +38,10 @@ def main(argv: Sequence[str]) -> int:
     if not os.path.isfile(script):
         raise CaffeSpnError("there is no such script", where=script)
     from caffe_spn.alias import as_caffe
+    from caffe_spn.training_log import init_log
 
     as_caffe()
+    init_log().addFilter(_is_wanted)
     # As `python script.py` would have it.
     sys.argv = [script, *own]
     sys.path.insert(0, os.path.dirname(os.path.abspath(script)))
@@ -47,6 +53,12 @@ def main(argv: Sequence[str]) -> int:
         _show(error, script)
         return 1
     return 0
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    # Read for each record: scripts set the variable themselves, before they import caffe.
+    level = os.environ.get("GLOG_minloglevel", "0")
+    return record.levelno >= logging.INFO + 10 * (int(level) if level.isdigit() else 0)
 
 
 def _show(error: Exception, script: str) -> None:

@@ -143,6 +143,22 @@ def test_run_puts_the_package_in_the_place_of_caffe(tmp_path):
     assert result.stdout == f"caffe_spn 5 __main__ {argv}\n"
 
 
+@pytest.mark.parametrize(("level", "shown"), [(None, "solver.cpp"), ("2", "")])
+def test_run_logs_as_pycaffe_does(tmp_path, level, shown):
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "d" type: "DummyData" top: "d" dummy_data_param { shape { dim: 1 } } }'
+    )
+    (tmp_path / "solver.prototxt").write_text(
+        'net: "net.prototxt" base_lr: 1 lr_policy: "fixed" max_iter: 1 snapshot_after_train: false'
+    )
+    silence = f"import os; os.environ['GLOG_minloglevel'] = '{level}'\n" if level else ""
+    script = tmp_path / "solve.py"
+    script.write_text(f"{silence}import caffe\ncaffe.get_solver('solver.prototxt').solve()\n")
+    result = caffe_spn(tmp_path, "run", "solve.py")
+    assert result.returncode == 0
+    assert shown in result.stderr and bool(shown) == bool(result.stderr)
+
+
 def test_run_shows_the_stack_of_the_script_only(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", [])
     monkeypatch.setattr(sys, "path", list(sys.path))
