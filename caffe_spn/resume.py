@@ -8,10 +8,14 @@ from __future__ import annotations
 import contextlib
 import os
 
-from caffe_spn import random, training_log
+from caffe_spn import random, training_log, weights_io
 from caffe_spn import snapshot as files
+from caffe_spn.errors import WeightsError
 from caffe_spn.non_finite import check_parameters
 from caffe_spn.proto import caffe_pb2
+
+# Which of the histories of each type are means or sums of squares.
+_SQUARES = {"AdaGrad": (0,), "RMSProp": (0,), "AdaDelta": (0, 1), "Adam": (1,)}
 
 
 def save(solver) -> training_log.Snapshot:
@@ -59,22 +63,97 @@ def restore(solver, path) -> None:
     """
     path = os.fspath(path)
     found = files.read_state(path)
-    files.check_history(path, found.history, solver.history)
     extra = files.read_extra(files.extra_path(path))
-    if found.learned_net is not None:
-        solver.net.copy_trained_from(files.find_learned_net(path, found.learned_net))
+    if extra is not None and extra.get("iter") != found.iter:
+        # It was left behind by another run.
+        extra = None
+    if extra is not None and extra.get("current_step", found.current_step) != found.current_step:
+        raise WeightsError(
+            "is cut off: its end, which holds the step of the learning rate, is missing",
+            where=path,
+            help="the file was not copied to its end; get it again",
+        )
+    _check_type(solver, found, extra, path)
+    files.check_history(path, found.history, solver.history)
+    before = _extra(solver)
+    try:
+        if extra is not None:
+            _restore_extra(solver, extra, files.extra_path(path))
+        if found.learned_net is not None:
+            _restore_weights(solver.net, files.find_learned_net(path, found.learned_net))
+    except Exception:
+        # Weights are copied all or none: what else was restored is undone.
+        _restore_extra(solver, before, path)
+        raise
     training_log.info("SGDSolver: restoring history", "sgd_solver.cpp:320")
     for mine, theirs in zip(solver.history, found.history, strict=True):
         mine[...] = theirs.reshape(mine.shape)
     solver.iter, solver.current_step = found.iter, found.current_step
-    # One of another iteration was left behind by another run.
-    if extra is not None and extra.get("iter") == found.iter:
-        _restore_extra(solver, extra, files.extra_path(path))
+
+
+def _restore_weights(net, path: str) -> None:
+    """Copy all parameters of a net from a file, or none.
+
+    Raises
+    ------
+    WeightsError
+        Also if the file lacks a layer, as one that was cut off between two layers does.
+    """
+    hdf5 = path.endswith(".h5")
+    weights = weights_io.read_h5(path) if hdf5 else weights_io.read_caffemodel(path)
+    missing = [name for name in net.params if name not in weights]
+    if missing:
+        raise WeightsError(
+            f"has no weights for {', '.join(missing)}",
+            where=path,
+            help="the file is cut off or of another network; a snapshot has all layers",
+        )
+    weights_io.apply(net, weights, strict_counts=not hdf5, where=path)
+
+
+def _check_type(solver, found: files.SolverState, extra: dict | None, path: str) -> None:
+    """Refuse the snapshot of a solver of another type.
+
+    Ours say the type; Caffe's do not, but a sum of squares is never negative.
+
+    Raises
+    ------
+    WeightsError
+    """
+    theirs = solver.type if extra is None else extra.get("solver", solver.type)
+    if theirs != solver.type:
+        finding = f"is a snapshot of {theirs}; this solver is {solver.type}"
+    else:
+        negative = _negative_squares(solver, found.history)
+        if negative is None:
+            return
+        finding = (
+            f"history {negative} has negative numbers; those of {solver.type} there are sums of"
+            " squares, so this is a snapshot of another type of solver"
+        )
+    raise WeightsError(
+        finding,
+        where=path,
+        help="go on with the type of solver that wrote it, or start anew from its .caffemodel"
+        " (--weights)",
+    )
+
+
+def _negative_squares(solver, history) -> int | None:
+    """The first array that should hold squares and cannot."""
+    count = len(solver.net.learnable_params)
+    for kind in _SQUARES.get(solver.type, ()):
+        for index in range(kind * count, min((kind + 1) * count, len(history))):
+            if history[index].size and history[index].min() < 0:
+                return index
+    return None
 
 
 def _extra(solver) -> dict:
     return {
+        "solver": solver.type,
         "iter": solver.iter,
+        "current_step": solver.current_step,
         "random": random.generator().bit_generator.state,
         "average_loss": solver.average_loss.state(),
         "nets": [_layer_states(net) for net in (solver.net, *solver.test_nets)],

@@ -174,7 +174,9 @@ def _read_state_h5(path: str) -> SolverState:
             )
     except WeightsError:
         raise
-    except (OSError, RuntimeError, KeyError, AttributeError, IndexError, TypeError) as error:
+    except (OSError, RuntimeError, LookupError, AttributeError, TypeError, ValueError) as error:
+        if isinstance(error, WeightsError):
+            raise
         raise WeightsError(
             f"cannot be read as a solver state in HDF5: {error}",
             where=path,
