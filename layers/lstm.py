@@ -4,6 +4,7 @@ Source: `LSTMLayer` of BVLC Caffe; S. Hochreiter and J. Schmidhuber, "Long short
 in the form of W. Zaremba and I. Sutskever, "Learning to execute", 2014.
 """
 
+from caffe_spn.cpu.recurrent_step import step_input, step_input_back
 from caffe_spn.layer import register
 from caffe_spn.layers.lstm_unit import unit_backward, unit_forward
 from caffe_spn.layers.recurrent import Recurrent
@@ -87,23 +88,31 @@ class LSTM(Recurrent):
 
     def run_steps(self, sums, cont):
         h, c = self.trace("h"), self.trace("c")
-        c_in, tanh_c = self.for_steps("c_in"), self.for_steps("tanh_c")
+        gates, c_in, tanh_c = self._kept(sums)
+        h_in, weights = self.for_steps("h_in"), self.recurrent_weights
         for t in range(self.steps):
-            self.step_input(t, cont, sums)
-            unit_forward(c[t], cont[t], sums[t], c_in[t], c[t + 1], tanh_c[t], h[t + 1])
-        return h[1:]
+            step_input(weights, h[t], cont[t], h_in[t], sums[t])
+            unit_forward(c[t], cont[t], gates[t], c_in[t], c[t + 1], tanh_c[t], h[t + 1])
+        return h[1:].transpose(0, 2, 1)
+
+    def _kept(self, sums):
+        """What forward leaves for backward: the gates (in place of the sums), c_in and tanh(c)."""
+        return self._by_gate(sums), self.for_steps("c_in"), self.for_steps("tanh_c")
+
+    def _by_gate(self, sums):
+        return sums.reshape(self.steps, 4, self.outputs, self.streams)
 
     def run_steps_back(self, top_diff, cont, sums_diff, state_diffs):
-        gates = self.for_steps("sums", self.gates)
-        c_in, tanh_c = self.for_steps("c_in"), self.for_steps("tanh_c")
+        gates, c_in, tanh_c = self._kept(self.for_steps("sums", self.gates))
+        gate_diff = self._by_gate(sums_diff)
         h_diff, c_diff = state_diffs
-        scratch = self.workspace("scratch", h_diff.shape)
+        scratch, transposed = self.workspace("scratch", h_diff.shape), self.transposed_weights()
         for t in reversed(range(self.steps)):
-            h_diff += top_diff[t]
+            h_diff += top_diff[t].T
             unit_backward(
-                cont[t], gates[t], c_in[t], tanh_c[t], h_diff, c_diff, sums_diff[t], scratch
+                cont[t], gates[t], c_in[t], tanh_c[t], h_diff, c_diff, gate_diff[t], scratch
             )
-            self.step_input_back(t, cont, sums_diff, h_diff)
+            step_input_back(transposed, cont[t], sums_diff[t], h_diff)
 
     def debug_forward(self):
         return [("unit", "c", self.trace("c")[1:]), ("unit", "h", self.trace("h")[1:])]

@@ -15,23 +15,22 @@ from caffe_spn.layers.sigmoid import sigmoid
 
 
 def unit_forward(c_prev, cont, gates, c_in, c, tanh_c, h):
-    """One step for arrays (N, H).
+    """One step for arrays of one shape, which is that of all cells.
 
     Parameters
     ----------
-    c_prev : array (N, H)
-    cont : array (N,)
-    gates : array (N, 4H)
+    c_prev : array
+    cont : array
+        One marker for each stream, to be broadcast to the cells.
+    gates : array (4, ...)
         The gate input; becomes i, f, o and g, which the backward pass needs.
-    c_in, c, tanh_c, h : arrays (N, H)
+    c_in, c, tanh_c, h : arrays
         Receive cont c_prev, the cell, its tanh and the output.
     """
-    size = c.shape[1]
-    squashed = gates[:, : 3 * size]
-    sigmoid(squashed, squashed)
-    i, f, o, g = quarters(gates)
+    sigmoid(gates[:3], gates[:3])
+    i, f, o, g = gates
     np.tanh(g, out=g)
-    np.multiply(c_prev, cont[:, None], out=c_in)
+    np.multiply(c_prev, cont, out=c_in)
     np.multiply(f, c_in, out=c)
     np.multiply(i, g, out=h)
     c += h
@@ -44,44 +43,32 @@ def unit_backward(cont, gates, c_in, tanh_c, h_diff, c_diff, gate_diff, scratch)
 
     Parameters
     ----------
-    h_diff : array (N, H)
-    c_diff : array (N, H)
+    h_diff : array
+    c_diff : array
         The derivative by c; becomes that by c_prev.
-    gate_diff : array (N, 4H)
+    gate_diff : array (4, ...)
         Receives the derivative by the gate input.
-    scratch : array (N, H)
+    scratch : array
     """
-    size = c_diff.shape[1]
-    i, f, o, g = quarters(gates)
-    i_diff, f_diff, o_diff, g_diff = quarters(gate_diff)
+    i, f, o, g = gates
     # c gets its derivative from h too.
     np.multiply(tanh_c, tanh_c, out=scratch)
     np.subtract(1, scratch, out=scratch)
     scratch *= o
     scratch *= h_diff
     c_diff += scratch
-    # Slopes of the squashing functions, times what each gate is multiplied with, times above.
-    slopes = gate_diff[:, : 3 * size]
-    np.subtract(1, gates[:, : 3 * size], out=slopes)
-    slopes *= gates[:, : 3 * size]
-    np.multiply(g, g, out=g_diff)
-    np.subtract(1, g_diff, out=g_diff)
-    for diff, factor, above in (
-        (i_diff, g, c_diff),
-        (f_diff, c_in, c_diff),
-        (o_diff, tanh_c, h_diff),
-        (g_diff, i, c_diff),
+    # The slope of each gate's function, times what the gate is multiplied with, times above.
+    np.subtract(1, gates[:3], out=gate_diff[:3])
+    gate_diff[:3] *= gates[:3]
+    np.multiply(g, g, out=gate_diff[3])
+    np.subtract(1, gate_diff[3], out=gate_diff[3])
+    for k, (factor, above) in enumerate(
+        ((g, c_diff), (c_in, c_diff), (tanh_c, h_diff), (i, c_diff))
     ):
-        diff *= factor
-        diff *= above
+        gate_diff[k] *= factor
+        gate_diff[k] *= above
     c_diff *= f
-    c_diff *= cont[:, None]
-
-
-def quarters(gates):
-    """Views of i, f, o and g in an array (N, 4H)."""
-    size = gates.shape[1] // 4
-    return [gates[:, k * size : (k + 1) * size] for k in range(4)]
+    c_diff *= cont
 
 
 @register("LSTMUnit", bottoms=("c_prev", "gate_input", "cont"), tops=("c", "h"), in_place=False)
@@ -150,14 +137,20 @@ class LSTMUnit(Layer):
     def _kept(self, bottom):
         """What forward leaves for backward: the gates, c_in and tanh(c)."""
         shape = bottom[0].shape[1:]
-        gates = self.workspace("gates", bottom[1].shape[1:])
+        gates = self.workspace("gates", (4, *shape))
         return gates, self.workspace("c_in", shape), self.workspace("tanh_c", shape)
 
+    @staticmethod
+    def _by_gate(gate_values):
+        """(1, N, 4H) seen as (4, N, H)."""
+        _, streams, count = gate_values.shape
+        return gate_values.reshape(streams, 4, count // 4).transpose(1, 0, 2)
+
     def forward_cpu(self, bottom, top):
-        c_prev, gate_input, cont = (blob.data[0] for blob in bottom)
+        c_prev, cont = bottom[0].data[0], bottom[2].data[0][:, None]
         c, h = (blob.data[0] for blob in top)
         gates, c_in, tanh_c = self._kept(bottom)
-        gates[...] = gate_input
+        gates[...] = self._by_gate(bottom[1].data)
         unit_forward(c_prev, cont, gates, c_in, c, tanh_c, h)
 
     def backward_cpu(self, top, propagate_down, bottom):
@@ -166,11 +159,15 @@ class LSTMUnit(Layer):
         if not any(propagate_down):
             return
         gates, c_in, tanh_c = self._kept(bottom)
-        diffs = [
-            blob.diff[0] if wanted else self.workspace(f"diff {i}", blob.shape[1:])
-            for i, (blob, wanted) in enumerate(zip(bottom[:2], propagate_down, strict=False))
-        ]
-        diffs[0][...] = top[0].diff[0]
+        c_diff, gate_diff = (
+            self.workspace("c diff", c_in.shape),
+            self.workspace("diff", gates.shape),
+        )
+        c_diff[...] = top[0].diff[0]
         scratch = self.workspace("scratch", c_in.shape)
-        cont, h_diff = bottom[2].data[0], top[1].diff[0]
-        unit_backward(cont, gates, c_in, tanh_c, h_diff, *diffs, scratch)
+        cont, h_diff = bottom[2].data[0][:, None], top[1].diff[0]
+        unit_backward(cont, gates, c_in, tanh_c, h_diff, c_diff, gate_diff, scratch)
+        if propagate_down[0]:
+            bottom[0].diff[0] = c_diff
+        if propagate_down[1]:
+            self._by_gate(bottom[1].diff)[...] = gate_diff

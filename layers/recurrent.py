@@ -24,13 +24,15 @@ from caffe_spn.layers.carried_state import CarriedState
 
 # The parameters that every recurrent layer has; the static one, if there is one, is in between.
 WEIGHTS, BIAS, STATIC = 0, 1, 2
+# So many steps gain what it costs to transpose the recurrent weights.
+COPY_FROM = 5
 
 
 class Recurrent(Layer):
     """Base of layers that go through T time steps of N independent streams.
 
     A subclass says what a step computes from `sums`, the step's input already multiplied by the
-    weights, in `run_steps` and `run_steps_back`.
+    weights (T, `gates` H, N), in `run_steps` and `run_steps_back`.
     """
 
     gates: ClassVar[int]
@@ -141,53 +143,62 @@ class Recurrent(Layer):
                 help="only the numbers of steps and streams may change",
             )
 
-    # Forward and backward
+    # Forward and backward; while the steps run, arrays are (values, streams): cpu/recurrent_step.py
 
     def trace(self, state: str) -> np.ndarray:
-        """A state before each step, and after the last: (T + 1, N, H)."""
-        return self.workspace(state, (self.steps + 1, self.streams, self.outputs))
+        """A state before each step, and after the last: (T + 1, H, N)."""
+        return self.workspace(state, (self.steps + 1, self.outputs, self.streams))
 
     def for_steps(self, name: str, factor: int = 1) -> np.ndarray:
-        """An array (T, N, factor H) that stays as it is until the next forward."""
-        return self.workspace(name, (self.steps, self.streams, factor * self.outputs))
+        """An array (T, factor H, N) that stays as it is until the next forward."""
+        return self.workspace(name, (self.steps, factor * self.outputs, self.streams))
 
-    @property
-    def recurrent_weights(self) -> Blob:
-        return self.blobs[STATIC + self.static]
+    def rows(self, name: str, values: np.ndarray) -> np.ndarray:
+        """A copy of (T, values, N) as (T N, values): what the products over all steps take."""
+        steps, size, streams = values.shape
+        copy = self.workspace(f"{name} rows", (steps, streams, size))
+        copy[...] = values.transpose(0, 2, 1)
+        return copy.reshape(steps * streams, size)
 
     def forward_cpu(self, bottom, top):
         before = bottom[self.first_state :] if self.exposed else self.carried.blobs
         for name, blob in zip(self.state_names, before, strict=True):
-            self.trace(name)[0] = blob.data[0]
+            self.trace(name)[0] = blob.data[0].T
         sums = self.for_steps("sums", self.gates)
         self._transform_input(bottom, sums)
         top[0].data[...] = self.run_steps(sums, bottom[1].data)
         after = top[1:] if self.exposed else self.carried.blobs
         for name, blob in zip(self.state_names, after, strict=True):
-            blob.data[0] = self.trace(name)[-1]
+            blob.data[0] = self.trace(name)[-1].T
         if self.layer_param.recurrent_param.debug_info:
             self._debug("Forward", "top", "data", self.debug_forward())
 
     def _transform_input(self, bottom, sums) -> None:
         """The part of the sums that does not depend on the states, for all steps at once."""
-        matmul(_rows(bottom[0].data, 2), self.blobs[WEIGHTS].data, _rows(sums, 2), transpose_b=True)
-        sums += self.blobs[BIAS].data
+        steps, size, streams = sums.shape
+        rows = self.workspace("sums rows", (steps * streams, size))
+        matmul(_matrix(bottom[0].data, 2), self.blobs[WEIGHTS].data, rows, transpose_b=True)
+        constant = self.blobs[BIAS].data[:, None]
         if self.static:
-            constant = self.workspace("static", sums.shape[1:])
-            matmul(_rows(bottom[2].data, 1), self.blobs[STATIC].data, constant, transpose_b=True)
-            sums += constant
+            static = self.workspace("static", (size, streams))
+            x_static = _matrix(bottom[2].data, 1)
+            matmul(self.blobs[STATIC].data, x_static, static, transpose_b=True)
+            static += constant
+            constant = static
+        np.add(rows.reshape(steps, streams, size).transpose(0, 2, 1), constant, out=sums)
 
-    def step_input(self, t: int, cont, sums) -> None:
-        """Add to the sums of a step what comes from h, which `cont` lets through or not."""
-        h_in = self.for_steps("h_in")[t]
-        np.multiply(self.trace("h")[t], cont[t][:, None], out=h_in)
-        matmul(h_in, self.recurrent_weights.data, sums[t], transpose_b=True, add=True)
+    @property
+    def recurrent_weights(self) -> np.ndarray:
+        return self.blobs[STATIC + self.static].data
 
-    def step_input_back(self, t: int, cont, sums_diff, h_diff) -> None:
-        """The derivative of `step_input`: `h_diff` receives that by h before step t."""
-        if t or self.exposed:
-            matmul(sums_diff[t], self.recurrent_weights.data, h_diff)
-            h_diff *= cont[t][:, None]
+    def transposed_weights(self) -> np.ndarray:
+        """The recurrent weights for the way back; a copy where its faster products pay for it."""
+        weights = self.recurrent_weights.T
+        if self.steps < COPY_FROM:
+            return weights
+        copy = self.workspace("transposed weights", weights.shape)
+        copy[...] = weights
+        return copy
 
     def backward_cpu(self, top, propagate_down, bottom):
         if propagate_down[1]:
@@ -195,36 +206,35 @@ class Recurrent(Layer):
         if not any(propagate_down) and not any(self.param_propagate_down):
             return
         state_diffs = [
-            self.workspace(f"{name} diff", (self.streams, self.outputs))
+            self.workspace(f"{name} diff", (self.outputs, self.streams))
             for name in self.state_names
         ]
         for j, diff in enumerate(state_diffs):
             # Without exposure nothing is learned across the border of two batches.
-            diff[...] = top[1 + j].diff[0] if self.exposed else 0
+            diff[...] = top[1 + j].diff[0].T if self.exposed else 0
         sums_diff = self.for_steps("sums diff", self.gates)
         self.run_steps_back(top[0].diff, bottom[1].data, sums_diff, state_diffs)
-        self._transform_input_back(bottom, propagate_down, sums_diff)
+        self._transform_input_back(bottom, propagate_down, self.rows("sums", sums_diff))
         for i, diff in enumerate(state_diffs, self.first_state):
             if self.exposed and propagate_down[i]:
-                bottom[i].diff[0] = diff
+                bottom[i].diff[0] = diff.T
         if self.layer_param.recurrent_param.debug_info:
             entries = [("gate_input", "gate_input", sums_diff)]
             self._debug("Backward", "bottom", "diff", entries)
 
-    def _transform_input_back(self, bottom, propagate_down, sums_diff) -> None:
-        diff, x = _rows(sums_diff, 2), _rows(bottom[0].data, 2)
-        self.add_product(WEIGHTS, diff, x)
+    def _transform_input_back(self, bottom, propagate_down, diff) -> None:
+        self.add_product(WEIGHTS, diff, _matrix(bottom[0].data, 2))
         if self.param_propagate_down[BIAS]:
             self.blobs[BIAS].diff[...] += diff.sum(axis=0)
         if propagate_down[0]:
-            matmul(diff, self.blobs[WEIGHTS].data, _rows(bottom[0].diff, 2))
+            matmul(diff, self.blobs[WEIGHTS].data, _matrix(bottom[0].diff, 2))
         if self.static:
-            total = self.workspace("static", sums_diff.shape[1:])
-            np.sum(sums_diff, axis=0, out=total)
-            self.add_product(STATIC, total, _rows(bottom[2].data, 1))
+            total = self.workspace("static", (self.streams, diff.shape[1]))
+            np.sum(diff.reshape(self.steps, *total.shape), axis=0, out=total)
+            self.add_product(STATIC, total, _matrix(bottom[2].data, 1))
             if propagate_down[2]:
-                matmul(total, self.blobs[STATIC].data, _rows(bottom[2].diff, 1))
-        self.add_product(STATIC + self.static, diff, _rows(self.for_steps("h_in"), 2))
+                matmul(total, self.blobs[STATIC].data, _matrix(bottom[2].diff, 1))
+        self.add_product(STATIC + self.static, diff, self.rows("h", self.for_steps("h_in")))
 
     def add_product(self, index: int, diff, values) -> None:
         """Add diff' values to the diff of a weight, if it is wanted."""
@@ -273,7 +283,7 @@ def _features(blob: Blob, axis: int) -> int:
     return math.prod(blob.shape[axis:])
 
 
-def _rows(array: np.ndarray, axes: int) -> np.ndarray:
+def _matrix(array: np.ndarray, axes: int) -> np.ndarray:
     """`array` as a matrix: one row for each index of its first `axes` axes."""
     return array.reshape(math.prod(array.shape[:axes]), math.prod(array.shape[axes:]))
 

@@ -6,6 +6,7 @@ Source: `RNNLayer` of BVLC Caffe; J. Elman, "Finding structure in time", 1990.
 import numpy as np
 
 from caffe_spn.cpu.matmul import matmul
+from caffe_spn.cpu.recurrent_step import step_input, step_input_back
 from caffe_spn.layer import register
 from caffe_spn.layers.recurrent import STATIC, Recurrent
 
@@ -91,47 +92,46 @@ class RNN(Recurrent):
     def first_output_param(self) -> int:
         return STATIC + self.static + 1
 
-    def _matrix(self, array):
-        """(T, N, H) as one row for each step and stream."""
-        return array.reshape(self.steps * self.streams, self.outputs)
-
     def run_steps(self, sums, cont):
-        h, out = self.trace("h"), self.for_steps("out")
+        h, h_in, weights = self.trace("h"), self.for_steps("h_in"), self.recurrent_weights
         for t in range(self.steps):
-            self.step_input(t, cont, sums)
+            step_input(weights, h[t], cont[t], h_in[t], sums[t])
             np.tanh(sums[t], out=h[t + 1])
-        weights, bias = self.blobs[self.first_output_param :]
-        matmul(self._matrix(h[1:]), weights.data, self._matrix(out), transpose_b=True)
+        out_weights, bias = self.blobs[self.first_output_param :]
+        out = self._rows_of("out")
+        matmul(self.rows("h", h[1:]), out_weights.data, out, transpose_b=True)
         out += bias.data
         np.tanh(out, out=out)
-        return out
+        return out.reshape(self.steps, self.streams, self.outputs)
+
+    def _rows_of(self, name):
+        """Values of the output's part: one row for each step and stream."""
+        return self.workspace(name, (self.steps * self.streams, self.outputs))
 
     def run_steps_back(self, top_diff, cont, sums_diff, state_diffs):
         h, (h_diff,) = self.trace("h"), state_diffs
-        from_out = self._output_back(top_diff, h)
+        from_out, transposed = self._output_back(top_diff, h), self.transposed_weights()
         for t in reversed(range(self.steps)):
-            h_diff += from_out[t]
+            h_diff += from_out[t].T
             np.multiply(h[t + 1], h[t + 1], out=sums_diff[t])
             np.subtract(1, sums_diff[t], out=sums_diff[t])
             sums_diff[t] *= h_diff
-            self.step_input_back(t, cont, sums_diff, h_diff)
+            step_input_back(transposed, cont[t], sums_diff[t], h_diff)
 
     def _output_back(self, top_diff, h):
         """Learn the output's parameters; the diff of h of all steps, as far as o causes it."""
-        out, out_diff = self.for_steps("out"), self.for_steps("out diff")
+        out, out_diff = self._rows_of("out"), self._rows_of("out diff")
         np.multiply(out, out, out=out_diff)
         np.subtract(1, out_diff, out=out_diff)
-        out_diff *= top_diff
+        out_diff *= top_diff.reshape(out_diff.shape)
         index = self.first_output_param
-        self.add_product(index, self._matrix(out_diff), self._matrix(h[1:]))
+        self.add_product(index, out_diff, self.rows("h", h[1:]))
         if self.param_propagate_down[index + 1]:
-            self.blobs[index + 1].diff[...] += out_diff.sum(axis=(0, 1))
-        from_out = self.for_steps("h diff from out")
-        matmul(self._matrix(out_diff), self.blobs[index].data, self._matrix(from_out))
-        return from_out
+            self.blobs[index + 1].diff[...] += out_diff.sum(axis=0)
+        from_out = self._rows_of("h diff from out")
+        matmul(out_diff, self.blobs[index].data, from_out)
+        return from_out.reshape(top_diff.shape)
 
     def debug_forward(self):
-        return [
-            ("h_neuron", "h", self.trace("h")[1:]),
-            ("o_neuron", "o", self.for_steps("out")),
-        ]
+        out = self._rows_of("out").reshape(self.steps, -1)
+        return [("h_neuron", "h", self.trace("h")[1:]), ("o_neuron", "o", out)]
