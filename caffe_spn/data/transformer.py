@@ -111,10 +111,9 @@ class DataTransformer:
                 mean = mean[window]
         values = np.empty(image.shape, np.float32) if out is None else out
         target = values[:, :, ::-1] if mirrored else values
-        if mean is None:
-            target[...] = image
-        else:
-            np.subtract(image, mean, out=target, dtype=np.float32)
+        target[...] = image
+        if mean is not None:
+            target -= mean
         if self.scale != 1:
             values *= self.scale
         return values
