@@ -16,6 +16,7 @@ from caffe_spn.errors import CaffeSpnError, PrototxtError
 from caffe_spn.graph.filter import filter_net
 from caffe_spn.graph.splits import insert_splits
 from caffe_spn.graph.upgrade import upgrade
+from caffe_spn.layer_errors import say_layer
 from caffe_spn.net_builder import NetBuilder, at_layer
 from caffe_spn.proto import caffe_pb2, text
 from caffe_spn.proto.fields import copy_into
@@ -170,6 +171,9 @@ class Net(PycaffeNet):
                 layer.forward(bottom, top)
             except CaffeSpnError as error:
                 raise self._at_layer(error, i) from error
+            except Exception as error:
+                say_layer(error, self.layer_params[i], self._place)
+                raise
             if shapes is not None:
                 loss += self._layer_loss(layer, top, shapes)
             self._notify("after_forward", i)
@@ -197,6 +201,9 @@ class Net(PycaffeNet):
                     )
                 except CaffeSpnError as error:
                     raise self._at_layer(error, i) from error
+                except Exception as error:
+                    say_layer(error, self.layer_params[i], self._place)
+                    raise
             self._notify("after_backward", i)
 
     def reshape(self) -> None:
@@ -206,6 +213,9 @@ class Net(PycaffeNet):
                 layer.reshape(self.bottom_vecs[i], self.top_vecs[i])
             except CaffeSpnError as error:
                 raise self._at_layer(error, i) from error
+            except Exception as error:
+                say_layer(error, self.layer_params[i], self._place)
+                raise
 
     def clear_param_diffs(self) -> None:
         """Set the diffs of all parameters to zero."""

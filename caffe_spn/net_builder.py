@@ -15,6 +15,7 @@ from caffe_spn.blob import Blob
 from caffe_spn.errors import CaffeSpnError, PrototxtError, ShapeError
 from caffe_spn.graph.splits import unknown_bottom
 from caffe_spn.layer import Layer, create_layer
+from caffe_spn.layer_errors import say_layer
 from caffe_spn.proto import caffe_pb2
 from caffe_spn.vectors import LayerVec, RawBlobVec
 
@@ -199,8 +200,14 @@ class NetBuilder:
         bottom = RawBlobVec(self.blobs[i] for i in bottom_ids)
         top = RawBlobVec(self.blobs[i] for i in top_ids)
         layer.check_arity(bottom, top)
-        layer.setup(bottom, top)
-        layer.reshape(bottom, top)
+        try:
+            layer.setup(bottom, top)
+            layer.reshape(bottom, top)
+        except CaffeSpnError:
+            raise
+        except Exception as error:
+            say_layer(error, layer.layer_param, self.place)
+            raise
         weights = list(layer.layer_param.loss_weight)
         if weights and len(weights) != len(top):
             raise layer.param_error(

@@ -187,11 +187,37 @@ def describe(error: Exception, command: str) -> str:
             f"caffe-spn {command}: {error}\n"
             "  help: install the package again, pip install caffe_spn, to get what it needs"
         )
+    own = _own_traceback(error)
+    if own:
+        return own
     return (
         f"caffe-spn {command}: unexpected {type(error).__name__}: {error}\n"
         f"  help: this is a fault of the package; caffe-spn --debug {command} ... shows where."
         " Please report it"
     )
+
+
+def _own_traceback(error: Exception) -> str:
+    """The part of the stack trace that is in a user's Python layer; nothing if none is."""
+    note = getattr(error, "raised_in_layer", None)
+    package = importlib.import_module("caffe_spn")
+    ours = {os.path.dirname(os.path.abspath(package.__file__))}
+    ours |= {os.path.dirname(os.path.abspath(layers)) for layers in _package_files()}
+    frames = traceback.extract_tb(error.__traceback__)
+    while frames and os.path.dirname(os.path.abspath(frames[0].filename)) in ours:
+        del frames[0]
+    if note is None or not frames:
+        return ""
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)]
+    lines += traceback.format_exception_only(error)
+    text = "".join(lines).rstrip("\n")
+    return text if note in text else f"{text}\n{note}"
+
+
+def _package_files() -> list[str]:
+    # An editable installation has these folders elsewhere.
+    names = ("caffe_spn.tools", "caffe_spn.layers", "caffe_spn.data")
+    return [sys.modules[name].__file__ for name in names if name in sys.modules]
 
 
 if __name__ == "__main__":
