@@ -51,10 +51,10 @@ class ROI(Layer):
         layer {
           name: "patches"
           type: "ROI"
-          bottom: "features"
+          bottom: "image"
           bottom: "regions"
           top: "patches"
-          roi_param { pooled_h: 64 pooled_w: 64 }
+          roi_param { pooled_h: 16 pooled_w: 16 }
         }
     """
 

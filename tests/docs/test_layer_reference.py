@@ -42,7 +42,7 @@ BOTTOMS = {
     "left": uniform(2, 16),
     "right": uniform(2, 16),
     "similarity": np.ones(2),
-    "regions": np.ones((2, 5)),
+    "regions": np.array([[1, 1, 1, 16, 16], [2, 17, 9, 32, 24]]),
     # Recurrent layers: the images are 2 time steps of 3 streams.
     "cont": np.ones((2, 3)),
     "c_prev": uniform(2, 3, 4),
