@@ -21,10 +21,10 @@ class LSTM(Recurrent):
 
     Then the cell is ``c[t] = f (cont[t] c[t-1]) + i g`` and the output ``h[t] = o tanh(c[t])``.
 
-    Parameters
-    ----------
-    num_output : int
-        H, the size of the state and of the output.
+    Parameters (`recurrent_param`)
+    ------------------------------
+    num_output : int, default 0
+        H, the size of the state and of the output; 0 is refused.
     weight_filler, bias_filler : FillerParameter, default constant 0
     expose_hidden : bool, default False
         Take the first states as two more bottoms and give the last ones as two more tops; the

@@ -15,10 +15,10 @@ from caffe_spn.layers.recurrent import STATIC, Recurrent
 class RNN(Recurrent):
     """h[t] = tanh(W_xh x[t] + b_h + W_hh (cont[t] h[t-1])),  o[t] = tanh(W_ho h[t] + b_o)
 
-    Parameters
-    ----------
-    num_output : int
-        H, the size of the state and of the output.
+    Parameters (`recurrent_param`)
+    ------------------------------
+    num_output : int, default 0
+        H, the size of the state and of the output; 0 is refused.
     weight_filler, bias_filler : FillerParameter, default constant 0
     expose_hidden : bool, default False
         Take the first state as one more bottom and give the last one as one more top; the layer
