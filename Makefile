@@ -22,6 +22,9 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/installed
+	$(BIN)/python -m docs.layer_reference
+
 # PyTorch is what the benchmarks measure against; nothing else needs it.
 bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks
