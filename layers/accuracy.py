@@ -12,7 +12,7 @@ from caffe_spn.layers.softmax import around_axis
 
 @register("Accuracy", bottoms=("scores", "labels"), tops=("accuracy", "per_class?"))
 class Accuracy(Layer):
-    """The share of positions whose label is among the `top_k` best scores.
+    """accuracy = the share of positions whose label is among the `top_k` best scores
 
     Parameters
     ----------

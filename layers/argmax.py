@@ -25,7 +25,7 @@ def largest(x, count: int):
 
 @register("ArgMax", in_place=False)
 class ArgMax(Layer):
-    """The `top_k` largest elements of each example, or along an axis.
+    """top = the indices of the `top_k` largest elements, along an axis or in each example
 
     Parameters
     ----------

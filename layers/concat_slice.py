@@ -32,7 +32,7 @@ def parts(array, sizes, axis):
 
 @register("Concat", bottoms=("bottom+",), in_place=False)
 class Concat(AxisLayer):
-    """Join blobs along an axis.
+    """top = the bottoms, one after the other along an axis
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class Concat(AxisLayer):
 
 @register("Slice", tops=("top+",), in_place=False)
 class Slice(AxisLayer):
-    """Take a blob apart along an axis.
+    """top[i] = the bottom from slice_point[i - 1] to slice_point[i] along an axis
 
     Parameters
     ----------

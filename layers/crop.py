@@ -8,7 +8,9 @@ from caffe_spn.layer import Layer, register
 
 @register("Crop", bottoms=("data", "reference"), in_place=False)
 class Crop(Layer):
-    """Cut `data` to the size of `reference`, along all axes from one on.
+    """top = data[..., offset : offset + size], along all axes from one on
+
+    The size is that of `reference`.
 
     Parameters
     ----------

@@ -50,12 +50,12 @@ def scale(x, coefficient, out):
 
 @register("Eltwise", bottoms=("a", "b", "c*"))
 class Eltwise(Layer):
-    """Combine two or more blobs element by element.
+    """top = a * b * ..., coeff[0] * a + coeff[1] * b + ..., or max(a, b, ...)
 
     Parameters
     ----------
     operation : PROD, SUM or MAX, default SUM
-        a * b * ..., coeff[0] * a + coeff[1] * b + ..., or max(a, b, ...).
+        Product, weighted sum or maximum, element by element.
     coeff : float for each bottom, default 1
         Weights of SUM; MAX ignores them, PROD refuses them.
     stable_prod_grad : bool, default True

@@ -20,7 +20,9 @@ TRAIN = caffe_pb2.TRAIN
 
 @register("Pooling", bottoms=("bottom",), tops=("top", "mask?"), in_place=False)
 class Pooling(OwnRandom, Layer):
-    """The maximum, mean, or a randomly drawn pixel of each window.
+    """top[n, c, i, j] = max or mean of bottom[n, c] over window (i, j), or one pixel of it, drawn
+
+    Window (i, j) begins in row i stride - pad and column j stride - pad.
 
     Parameters
     ----------

@@ -130,7 +130,7 @@ class Reshape(ViewLayer):
 
 @register("Flatten", in_place=False)
 class Flatten(ViewLayer):
-    """Make one axis of several.
+    """top[n, (c H + h) W + w] = bottom[n, c, h, w]: one axis instead of several
 
     Parameters
     ----------

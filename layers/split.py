@@ -10,7 +10,7 @@ from caffe_spn.layer import Layer, register
 
 @register("Split", tops=("top+",))
 class Split(Layer):
-    """Shows its bottom to several layers; their gradients add up.
+    """top[i] = bottom; the gradients add up
 
     The net inserts one wherever a blob has more than one consumer. The tops share the bottom's
     memory; only the diffs are their own.
