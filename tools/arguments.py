@@ -127,10 +127,44 @@ def add_python_switch(parser: Parser) -> None:
     )
 
 
+def add_model(parser: Parser, weights_required: bool = True) -> None:
+    """Add --model and --weights; see `caffe_spn.tools.open_net`."""
+    parser.add_argument("--model", required=True, metavar="FILE", help="the network's prototxt")
+    add_weights(parser, "its trained weights", weights_required)
+
+
+def add_weights(parser: Parser, help: str, required: bool = False) -> None:
+    """Add --weights, a list of files."""
+    parser.add_argument(
+        "--weights",
+        action="extend",
+        type=words,
+        default=[],
+        required=required,
+        metavar="A,B",
+        help=f"{help} (.caffemodel or .caffemodel.h5), copied by layer name; comma-separated or"
+        " several times",
+    )
+
+
+def add_engine(parser: Parser, phase: bool = False) -> None:
+    """Add what all commands that run a network share, at the end of their options."""
+    add_state(parser, phase)
+    add_python_switch(parser)
+    add_gpu(parser)
+
+
 def add_gpu(parser: Parser, takes_id: bool = True) -> None:
     """Add Caffe's --gpu, which this version answers with an error; see `choose_device`."""
     what = {"metavar": "ID"} if takes_id else {"action": "store_const", "const": "0"}
     parser.add_argument("--gpu", help="not in this version, which computes on the CPU", **what)
+
+
+def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
+    """The options of a command that has --gpu; the device that it names is chosen."""
+    options = parser.parse_args(argv)
+    choose_device(options.gpu)
+    return options
 
 
 def choose_device(gpu: str | None) -> None:

@@ -30,14 +30,7 @@ def parser() -> arguments.Parser:
         exit_codes="exit codes: 0 nothing wrong, 1 at least one problem, 2 wrong usage",
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="network or solver prototxt")
-    parser.add_argument(
-        "--weights",
-        action="append",
-        type=arguments.words,
-        default=[],
-        metavar="A,B",
-        help="weights files that must fit the networks",
-    )
+    arguments.add_weights(parser, "weights that must fit the networks")
     parser.add_argument("--quiet", "-q", action="store_true", help="no tables")
     parser.add_argument("--strict", action="store_true", help="count warnings as problems")
     arguments.add_state(parser)

@@ -96,8 +96,7 @@ def _set_state(definition, phase: int, options) -> None:
 
 
 def _common(options) -> tuple[bool, list[str]]:
-    weights = [name for names in options.weights for name in names]
-    return not options.no_python_layers, weights
+    return not options.no_python_layers, list(options.weights)
 
 
 def _phases(definition, options) -> list[str]:

@@ -56,8 +56,7 @@ def parser() -> arguments.Parser:
 
 
 def main(argv: Sequence[str]) -> int:
-    options = parser().parse_args(argv)
-    arguments.choose_device(options.gpu)
+    options = arguments.parse(parser(), argv)
     print("CPU mode")
     from caffe_spn.classifier import Classifier
 

@@ -55,8 +55,7 @@ def parser() -> arguments.Parser:
 
 
 def main(argv: Sequence[str]) -> int:
-    options = parser().parse_args(argv)
-    arguments.choose_device(options.gpu)
+    options = arguments.parse(parser(), argv)
     print("CPU mode")
     write = _writer(options.output_file)
     settings = image_settings(options)

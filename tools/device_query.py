@@ -23,8 +23,7 @@ def parser() -> arguments.Parser:
 
 
 def main(argv: Sequence[str]) -> int:
-    options = parser().parse_args(argv)
-    arguments.choose_device(options.gpu)
+    arguments.parse(parser(), argv)
     print(f"CPU: {platform.processor() or platform.machine()}, {os.cpu_count()} logical cores")
     try:
         import numba

@@ -31,7 +31,7 @@ def parser() -> arguments.Parser:
         """,
     )
     add = parser.add_argument
-    add("weights", metavar="pretrained_net_param", help="the trained weights")
+    add("weights", metavar="pretrained_net_param", type=arguments.words, help="its weights")
     add("model", metavar="feature_extraction_proto_file", help="the network, with a data layer")
     add("blobs", metavar="blob_name[,...]", type=arguments.words, help="the blobs")
     add("targets", metavar="save_name[,...]", type=arguments.words, help="a database for each")
@@ -52,24 +52,14 @@ def main(argv: Sequence[str]) -> int:
             help="name a database for each blob, comma-separated and without blanks",
         )
     arguments.choose_device("0" if options.device == "GPU" else None)
-    from caffe_spn.net import TEST, Net
-    from caffe_spn.tools.weights import load_all
+    from caffe_spn.net import TEST
+    from caffe_spn.tools.open_net import open_net
     from caffe_spn.training_log import init_log
 
     init_log()
-    net = Net(
-        options.model,
-        TEST,
-        options.level,
-        options.stage,
-        allow_python=not options.no_python_layers,
-    )
-    try:
-        load_all(net, [options.weights])
+    with open_net(options, TEST) as net:
         _check_blobs(net, options.blobs, options.model)
         _extract(net, options)
-    finally:
-        net.close()
     info("Successfully extracted the features!", "extract_features.cpp:184")
     return 0
 

@@ -38,8 +38,7 @@ def parser() -> arguments.Parser:
             -o refined --truth labels/
         """,
     )
-    parser.add_argument("--model", required=True, metavar="FILE", help="the deploy prototxt")
-    parser.add_argument("--weights", required=True, metavar="FILE", help="the trained weights")
+    arguments.add_model(parser)
     parser.add_argument("pairs", nargs="+", metavar="IMAGE COARSE", help="files, or two folders")
     parser.add_argument(
         "-o", "--output", default="refined", metavar="DIR", help="where to write (refined)"
@@ -88,23 +87,29 @@ def parser() -> arguments.Parser:
     size.add_argument(
         "--memory", type=_gigabytes, default=2e9, metavar="GB", help="for the network (2)"
     )
-    arguments.add_python_switch(parser)
-    arguments.add_gpu(parser)
+    arguments.add_engine(parser)
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    options = parser().parse_args(argv)
-    arguments.choose_device(options.gpu)
-    from caffe_spn.net import TEST, Net
+    options = arguments.parse(parser(), argv)
+    from caffe_spn.net import TEST
+    from caffe_spn.tools.open_net import open_net
     from caffe_spn.tools.refine_files import find_jobs
-    from caffe_spn.tools.refine_job import Scores, run
-    from caffe_spn.tools.weights import load_all
 
     jobs = find_jobs(options.pairs, options.truth, options.output)
-    net = Net(options.model, TEST, allow_python=not options.no_python_layers)
-    load_all(net, [options.weights])
-    os.makedirs(options.output, exist_ok=True)
+    with open_net(options, TEST) as net:
+        os.makedirs(options.output, exist_ok=True)
+        failed = _refine(net, jobs, options)
+    if failed:
+        print(f"{failed} of {len(jobs)} images could not be refined", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _refine(net, jobs, options) -> int:
+    """Refine all images and print their scores; returns how many could not be refined."""
+    from caffe_spn.tools.refine_job import Scores, run
+
     scores = Scores()
     failed = 0
     for job in jobs:
@@ -118,9 +123,7 @@ def main(argv: Sequence[str]) -> int:
             print(error, file=sys.stderr)
     if scores.count > 1:
         print(scores.line("all images"))
-    if failed:
-        print(f"{failed} of {len(jobs)} images could not be refined", file=sys.stderr)
-    return 1 if failed else 0
+    return failed
 
 
 def _mean(text: str) -> tuple[float, ...]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 
+from caffe_spn.data.ordered_map import THREADS, ordered_map
 from caffe_spn.errors import CaffeSpnError, DataError
 from caffe_spn.tools import arguments
 from caffe_spn.tools.progress import progress
@@ -57,9 +57,9 @@ def parser() -> arguments.Parser:
     parser.add_argument(
         "--num_clients",
         type=arguments.positive,
-        default=1,
+        default=THREADS,
         metavar="N",
-        help="how many images to work on at a time (1)",
+        help="how many images to work on at a time (one for each core, at most 8)",
     )
     return parser
 
@@ -78,8 +78,8 @@ def main(argv: Sequence[str]) -> int:
     names = read_names(options.input, source) if options.input else find_names(source)
     crop = {"opencv": crop_as_opencv, "pil": crop_as_pillow}[options.image_lib]
     work = partial(_work, crop, source, target, options.output_side_length)
-    with ThreadPoolExecutor(options.num_clients) as pool:
-        errors = [e for e in progress(pool.map(work, names), "image", len(names)) if e]
+    done = ordered_map(work, names, options.num_clients)
+    errors = [error for error in progress(done, "image", len(names)) if error]
     for error in errors:
         print(error, file=sys.stderr)
     print(f"{len(names) - len(errors)} of {len(names)} images are in {target}")

@@ -18,46 +18,25 @@ def parser() -> arguments.Parser:
         caffe-spn test --model train_val.prototxt --weights spn.caffemodel --iterations 50
         """,
     )
-    parser.add_argument("--model", required=True, metavar="FILE", help="the network's prototxt")
-    parser.add_argument(
-        "--weights",
-        required=True,
-        action="append",
-        type=arguments.words,
-        metavar="A,B",
-        help="trained weights (.caffemodel or .caffemodel.h5)",
-    )
+    arguments.add_model(parser)
     parser.add_argument(
         "--iterations", type=arguments.positive, default=50, metavar="N", help="batches (50)"
     )
-    arguments.add_state(parser, phase=False)
-    arguments.add_python_switch(parser)
-    arguments.add_gpu(parser)
+    arguments.add_engine(parser)
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    options = parser().parse_args(argv)
-    arguments.choose_device(options.gpu)
-    from caffe_spn.net import TEST, Net
-    from caffe_spn.tools.weights import load_all
+    options = arguments.parse(parser(), argv)
+    from caffe_spn.net import TEST
+    from caffe_spn.tools.open_net import open_net
     from caffe_spn.training_log import info, init_log
 
     init_log()
     info("Use CPU.", "caffe.cpp:267")
-    net = Net(
-        options.model,
-        TEST,
-        options.level,
-        options.stage,
-        allow_python=not options.no_python_layers,
-    )
-    try:
-        load_all(net, [name for names in options.weights for name in names])
+    with open_net(options, TEST) as net:
         info(f"Running for {options.iterations} iterations.", "caffe.cpp:281")
         _score(net, options.iterations)
-    finally:
-        net.close()
     return 0
 
 

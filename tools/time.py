@@ -24,36 +24,25 @@ def parser() -> arguments.Parser:
         caffe-spn time --model train_val.prototxt --phase TRAIN
         """,
     )
-    parser.add_argument("--model", required=True, metavar="FILE", help="the network's prototxt")
-    parser.add_argument("--weights", metavar="FILE", help="weights, instead of the fillers' values")
+    arguments.add_model(parser, weights_required=False)
     parser.add_argument(
         "--iterations", type=arguments.positive, default=50, metavar="N", help="passes (50)"
     )
-    arguments.add_state(parser)
-    arguments.add_python_switch(parser)
-    arguments.add_gpu(parser)
+    arguments.add_engine(parser, phase=True)
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    options = parser().parse_args(argv)
-    arguments.choose_device(options.gpu)
+    options = arguments.parse(parser(), argv)
     import numpy as np
 
-    from caffe_spn.net import TEST, TRAIN, Net
+    from caffe_spn.net import TEST, TRAIN
     from caffe_spn.tools.layer_times import LayerTimes
+    from caffe_spn.tools.open_net import open_net
     from caffe_spn.training_log import init_log
 
     init_log()
-    net = Net(
-        options.model,
-        TEST if options.phase == "TEST" else TRAIN,
-        options.level,
-        options.stage,
-        weights=options.weights,
-        allow_python=not options.no_python_layers,
-    )
-    try:
+    with open_net(options, TEST if options.phase == "TEST" else TRAIN) as net:
         rng = np.random.default_rng(0)
         for name in net.inputs:
             net.blobs[name].data[...] = rng.random(net.blobs[name].shape)
@@ -61,8 +50,6 @@ def main(argv: Sequence[str]) -> int:
         times.measure(options.iterations)
         times.log()
         print(times.table())
-    finally:
-        net.close()
     return 0
 
 

@@ -36,15 +36,7 @@ def parser() -> arguments.Parser:
     )
     parser.add_argument("--solver", required=True, metavar="FILE", help="the solver prototxt")
     start = parser.add_argument_group("where to start")
-    start.add_argument(
-        "--weights",
-        action="append",
-        type=arguments.words,
-        default=[],
-        metavar="A,B",
-        help="initial weights (.caffemodel or .caffemodel.h5), copied by layer name;"
-        " comma-separated or several times",
-    )
+    arguments.add_weights(start, "initial weights")
     start.add_argument("--snapshot", metavar="FILE", help="a .solverstate to go on from")
     start.add_argument(
         "--resume",
@@ -73,17 +65,13 @@ def parser() -> arguments.Parser:
             if name == "sigint"
             else f"what {what} does ({default})",
         )
-    arguments.add_state(parser, phase=False)
-    arguments.add_python_switch(parser)
-    arguments.add_gpu(parser)
+    arguments.add_engine(parser)
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    options = parser().parse_args(argv)
-    arguments.choose_device(options.gpu)
-    weights = [name for names in options.weights for name in names]
-    if options.snapshot and (weights or options.resume):
+    options = arguments.parse(parser(), argv)
+    if options.snapshot and (options.weights or options.resume):
         raise CaffeSpnError(
             "--snapshot goes on from one state, and was given with --weights or --resume",
             help="a snapshot has its own weights; name one starting point",
@@ -91,14 +79,15 @@ def main(argv: Sequence[str]) -> int:
     from caffe_spn.tools.train_output import TrainOutput
 
     with TrainOutput(options.log) as output:
-        return _train(options, weights, output)
+        return _train(options, output)
 
 
-def _train(options, weights: list[str], output) -> int:
+def _train(options, output) -> int:
     from caffe_spn.solver import get_solver
     from caffe_spn.solver_definition import SolverDefinition
     from caffe_spn.tools.weights import load
 
+    weights = options.weights
     definition = SolverDefinition(options.solver)
     param = definition.param
     if options.iterations:
