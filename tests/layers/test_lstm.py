@@ -3,7 +3,9 @@ import math
 import numpy as np
 import pytest
 
+import caffe_spn as caffe
 from caffe_spn.gradient_check import check_gradients
+from caffe_spn.proto import caffe_pb2, text
 from tests import golden_cases
 from tests.layers.running import Run, normal
 
@@ -137,3 +139,73 @@ def test_gradient_with_fractional_markers():
 )
 def test_as_recorded_from_caffe(case, tmp_path):
     golden_cases.run_net(case, tmp_path)
+
+
+def unrolled(steps, streams, inputs, static):
+    """The net that Caffe makes inside the layer; its parameters are p0, p1, ... as the layer's."""
+    rows = f"num_output: {4 * SIZE} axis: 2"
+    last = "p3" if static else "p2"
+    lines = [
+        "force_backward: true",
+        'layer { name: "in" type: "Input" top: "x" top: "cont" top: "h_0" top: "c_0" input_param {'
+        f" shape {{ dim: [{steps}, {streams}, {inputs}] }} shape {{ dim: [{steps}, {streams}] }}"
+        f" shape {{ dim: [1, {streams}, {SIZE}] }} shape {{ dim: [1, {streams}, {SIZE}] }} }} }}",
+        'layer { name: "W_x" type: "InnerProduct" bottom: "x" top: "W_x"'
+        f' param {{ name: "p0" }} param {{ name: "p1" }} inner_product_param {{ {rows} }} }}',
+    ]
+    times = range(1, steps + 1)
+    tops = [" ".join(f'top: "{name}_{t}"' for t in times) for name in ("W_x", "cont")]
+    for name, parts in zip(("W_x", "cont"), tops, strict=True):
+        lines.append(
+            f'layer {{ name: "{name}_slice" type: "Slice" bottom: "{name}" {parts}'
+            " slice_param { axis: 0 } }"
+        )
+    if static:
+        lines += [
+            'layer { name: "s" type: "Input" top: "x_static"'
+            f" input_param {{ shape {{ dim: [1, {streams}, {static}] }} }} }}",
+            'layer { name: "W_s" type: "InnerProduct" bottom: "x_static" top: "W_s"'
+            f' param {{ name: "p2" }} inner_product_param {{ {rows} bias_term: false }} }}',
+        ]
+    also = 'bottom: "W_s"' if static else ""
+    for t in times:
+        lines += [
+            f'layer {{ name: "cut_{t}" type: "Scale" bottom: "h_{t - 1}" bottom: "cont_{t}"'
+            f' top: "cut_{t}" scale_param {{ axis: 0 }} }}',
+            f'layer {{ name: "W_h_{t}" type: "InnerProduct" bottom: "cut_{t}" top: "W_h_{t}"'
+            f' param {{ name: "{last}" }} inner_product_param {{ {rows} bias_term: false }} }}',
+            f'layer {{ name: "sum_{t}" type: "Eltwise" bottom: "W_h_{t}" bottom: "W_x_{t}" {also}'
+            f' top: "sum_{t}" }}',
+            f'layer {{ name: "unit_{t}" type: "LSTMUnit" bottom: "c_{t - 1}" bottom: "sum_{t}"'
+            f' bottom: "cont_{t}" top: "c_{t}" top: "h_{t}" }}',
+        ]
+    outputs = " ".join(f'bottom: "h_{t}"' for t in times)
+    lines.append(
+        f'layer {{ name: "y" type: "Concat" {outputs} top: "y" concat_param {{ axis: 0 }} }}'
+    )
+    return caffe.Net(text.parse("\n".join(lines), caffe_pb2.NetParameter()), caffe.TRAIN)
+
+
+@pytest.mark.parametrize("static", [0, 4])
+def test_equals_the_net_that_caffe_unrolls(static):
+    x, cont, top_diff = normal(4, 2, 5), markers(4, 2), normal(4, 2, SIZE, seed=7)
+    bottoms = {"x": x, "cont": cont} | ({"x_static": normal(2, static, seed=1)} if static else {})
+    params = make_params(5, static or None)
+    run = Run(definition(), *bottoms.values(), params=params)
+    run.backward(top_diff)
+    net = unrolled(4, 2, 5, static)
+    for blob, value in zip(net.learnable_params, params, strict=True):
+        blob.data[...] = value
+    for name, value in bottoms.items():
+        net.blobs[name].data[...] = value.reshape(net.blobs[name].shape)
+    net.forward()
+    np.testing.assert_allclose(run.out, net.blobs["y"].data, 1e-5, 1e-6)
+    net.blobs["y"].diff[...] = top_diff
+    net.clear_param_diffs()
+    net.backward()
+    for name, blob in zip(bottoms, run.bottom, strict=True):
+        if name != "cont":
+            wanted = net.blobs[name].diff.reshape(blob.shape)
+            np.testing.assert_allclose(blob.diff, wanted, 1e-4, 1e-5)
+    for blob, other in zip(run.layer.blobs, net.learnable_params, strict=True):
+        np.testing.assert_allclose(blob.diff, other.diff, 1e-4, 1e-5)
