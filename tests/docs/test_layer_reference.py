@@ -45,8 +45,10 @@ BOTTOMS = {
     "regions": np.array([[1, 1, 1, 16, 16], [2, 17, 9, 32, 24]]),
     # Recurrent layers: the images are 2 time steps of 3 streams.
     "cont": np.ones((2, 3)),
-    "c_prev": uniform(2, 3, 4),
-    "gates": uniform(2, 3, 16),
+    # One step of them.
+    "c_0": uniform(1, 3, 4),
+    "gates_1": uniform(1, 3, 16),
+    "cont_1": np.ones((1, 3)),
 }
 
 # These open what they name when they are built; here only their text is checked.
