@@ -28,6 +28,19 @@ __all__ = [
 ]
 
 
+def __getattr__(name: str):
+    # Scripts reach through pycaffe's module for what it imports itself.
+    if name == "skimage":
+        import skimage.io
+
+        return skimage
+    if name == "resize":
+        from skimage.transform import resize
+
+        return resize
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
 def blobproto_to_array(blob, return_diff: bool = False) -> np.ndarray:
     """The data (or the diff) of a `BlobProto`, in its shape.
 

@@ -137,6 +137,13 @@ def test_oversample_has_corners_centre_and_mirrors(image):
         io.oversample([image], (7, 2))
 
 
+def test_what_pycaffes_module_imports_is_reached_through_it(image):
+    assert io.resize(image, (3, 4)).shape == (3, 4, 3)
+    assert io.skimage.img_as_float(image.astype(np.uint8)).dtype == np.float64
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        io.nothing  # noqa: B018
+
+
 # Transformer
 
 
