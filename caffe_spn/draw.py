@@ -253,6 +253,7 @@ def draw_net_to_file(
 ) -> None:
     """Draw a network into a file, whose extension says the format; see `draw_net`."""
     filename = os.fspath(filename)
-    picture = draw_net(caffe_net, rankdir, filename.rpartition(".")[2], phase, display_lrm)
+    ext = filename.rpartition(".")[2].lower()
+    picture = draw_net(caffe_net, rankdir, ext, phase, display_lrm)
     with open(filename, "wb") as file:
         file.write(picture)

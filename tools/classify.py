@@ -13,7 +13,12 @@ import numpy as np
 
 from caffe_spn.errors import DataError
 from caffe_spn.tools import arguments
-from caffe_spn.tools.image_options import add_image_options, image_settings, read_array
+from caffe_spn.tools.image_options import (
+    add_image_options,
+    check_folder,
+    image_settings,
+    read_array,
+)
 from caffe_spn.tools.progress import progress
 
 
@@ -57,6 +62,7 @@ def parser() -> arguments.Parser:
 
 def main(argv: Sequence[str]) -> int:
     options = arguments.parse(parser(), argv)
+    check_folder(options.output_file)
     print("CPU mode")
     from caffe_spn.classifier import Classifier
 

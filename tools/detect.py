@@ -11,7 +11,7 @@ import numpy as np
 
 from caffe_spn.errors import CaffeSpnError, DataError
 from caffe_spn.tools import arguments
-from caffe_spn.tools.image_options import add_image_options, image_settings
+from caffe_spn.tools.image_options import add_image_options, check_folder, image_settings
 from caffe_spn.tools.progress import progress
 
 EDGES = ("ymin", "xmin", "ymax", "xmax")
@@ -56,6 +56,7 @@ def parser() -> arguments.Parser:
 
 def main(argv: Sequence[str]) -> int:
     options = arguments.parse(parser(), argv)
+    check_folder(options.output_file)
     print("CPU mode")
     write = _writer(options.output_file)
     settings = image_settings(options)

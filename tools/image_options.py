@@ -74,6 +74,18 @@ def read_mean(path: str) -> np.ndarray:
     return read_array(path)
 
 
+def check_folder(output: str) -> None:
+    """Notice before the work that its result has no place to go.
+
+    Raises
+    ------
+    DataError
+    """
+    folder = os.path.dirname(output) or "."
+    if not os.path.isdir(folder):
+        raise DataError(f"the folder {folder} is not there", where=output)
+
+
 def read_array(path: str) -> np.ndarray:
     """Read a .npy file.
 

@@ -88,6 +88,8 @@ def test_refuses(net, tmp_path, capsys):
     assert "is no array of NumPy" in refused("--mean_file", "photos/b_cat.png")
     assert "'5' is not height,width" in refused("--images_dim", "5", code=2)
     assert "'2,x' is not a list of channels" in refused("--channel_swap", "2,x", code=2)
+    assert cli.main(["classify", *net, "photos", "no/where.npy"]) == 1
+    assert "no/where.npy\n  the folder no is not there" in capsys.readouterr().err
     np.save("images.npy", np.ones((2, 2)))
     assert cli.main(["classify", *net, "images.npy", "out.npy"]) == 1
     assert "has the shape (2, 2)" in capsys.readouterr().err

@@ -113,3 +113,4 @@ def test_refuses(net, tmp_path, capsys):
     assert "needs the windows in a .csv" in refused("--crop_mode", "list", "images.txt", "x.csv")
     assert "context_pad 16 does not fit an input of 32 x 32" in refused("windows.csv", "x.csv")
     assert "No such file" in refused("none.csv", "x.csv")
+    assert "the folder no is not there" in refused("windows.csv", "no/where.csv")
