@@ -31,6 +31,10 @@ class EuclideanLoss(LossLayer):
     ShapeError
         If the batch sizes or the counts differ.
 
+    Notes
+    -----
+    Like Caffe's, the layer reads no `loss_param`.
+
     Examples
     --------
     ::
