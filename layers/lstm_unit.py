@@ -108,8 +108,8 @@ class LSTMUnit(Layer):
     --------
     ::
 
-        layer { name: "u" type: "LSTMUnit" bottom: "c0" bottom: "gates" bottom: "cont"
-                top: "c1" top: "h1" }
+        layer { name: "unit_1" type: "LSTMUnit" bottom: "c_0" bottom: "gates_1" bottom: "cont_1"
+                top: "c_1" top: "h_1" }
     """
 
     no_backward_bottoms = (2,)
