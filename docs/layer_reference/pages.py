@@ -16,6 +16,9 @@ From Python, `caffe_spn.layers.TYPE(bottom, ..., field=value)` makes a layer for
 pycaffe, and `caffe_spn.layer_type_list()` names the types.
 """
 
+# Messages that are described in one place, and where.
+_SHARED = {"FillerParameter": "fillers", "TransformationParameter": "transformation-of-images"}
+
 
 def pages(layers: dict[str, Described]) -> dict[str, str]:
     """File name to content, for all types and the index."""
@@ -86,11 +89,23 @@ def _parameters(layer: Described) -> str:
     if not layer.parameters:
         return "None."
     rows = [
-        (_names(entry), without_default(entry), _default(entry), entry.text)
-        for entry in layer.parameters
+        (_names(entry), _type(entry), _default(entry), entry.text) for entry in layer.parameters
     ]
-    within = f"In `{layer.field} {{ }}`:\n\n" if layer.field else ""
-    return within + _table(("field", "type", "default", ""), rows)
+    table = _table(("field", "type", "default", ""), rows)
+    if not layer.field:
+        return table
+    own = layer.message.fields_by_name
+    others = [name for entry in layer.parameters for name in entry.names if name not in own]
+    beside = f"; beside it, {', '.join(f'`{name}`' for name in others)}" if others else ""
+    return f"In `{layer.field} {{ }}`{beside}:\n\n{table}"
+
+
+def _type(entry: Entry) -> str:
+    """With a link where the type is a message that many layers share."""
+    words = without_default(entry)
+    for message, section in _SHARED.items():
+        words = words.replace(message, f"[{message}](every-layer.md#{section})")
+    return words
 
 
 def _default(entry: Entry) -> str:
@@ -106,7 +121,8 @@ def _blobs(layer: Described) -> str:
     rows = []
     for blob in layer.roles:
         entry = described.get(blob.name) or Entry((blob.name,), "any; the same for both", "")
-        rows.append((f"`{blob.name}`", blob.kind, entry.type, entry.text))
+        shape = entry.type.removesuffix(", optional")  # the kind says so
+        rows.append((f"`{blob.name}`", blob.kind, shape, entry.text))
     parts = [_table(("name", "", "shape", ""), rows), _behaviour(layer)]
     return "\n\n".join(part for part in parts if part)
 
