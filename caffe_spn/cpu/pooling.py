@@ -122,17 +122,11 @@ def average_forward(x, y, window: Window) -> None:
 
     A window without pixels gives NaN (0 / 0), as in Caffe.
     """
+    if cpu.compiled_suits(x, y):
+        _average_compiled("forward", x, y, window)
+        return
     height, width = x.shape[1:]
     counts = window.counts(height, width, y.shape[1:], y.dtype)
-    if y.shape[1:] == (1, 1) and window.covers(height, width) and x.size:
-        np.mean(x, axis=(1, 2), keepdims=True, out=y)
-        return
-    if cpu.compiled_suits(x, y):
-        from caffe_spn.cpu import pooling_compiled
-
-        with cpu.parallel_section():
-            pooling_compiled.average_forward(x, y, *counts, tuple(window))
-        return
     y.fill(0)
     for (rows, columns), (pixel_rows, pixel_columns) in window.offsets(height, width, y.shape[1:]):
         y[:, rows, columns] += x[:, pixel_rows, pixel_columns]
@@ -142,16 +136,11 @@ def average_forward(x, y, window: Window) -> None:
 
 def average_backward(y_diff, x_diff, window: Window) -> None:
     """x_diff = the shares that each pixel has in the outputs' derivatives."""
+    if cpu.compiled_suits(y_diff, x_diff):
+        _average_compiled("backward", y_diff, x_diff, window)
+        return
     height, width = x_diff.shape[1:]
     counts = window.counts(height, width, y_diff.shape[1:], y_diff.dtype)
-    if cpu.compiled_suits(y_diff, x_diff):
-        from caffe_spn.cpu import pooling_compiled
-        from caffe_spn.cpu.scratch import scratch
-
-        with cpu.parallel_section():
-            workspace = scratch("rows", cpu.thread_count(), y_diff.shape[2])
-            pooling_compiled.average_backward(y_diff, x_diff, *counts, tuple(window), workspace)
-        return
     x_diff.fill(0)
     with np.errstate(divide="ignore"):
         share = y_diff / np.outer(*counts)
@@ -159,6 +148,25 @@ def average_backward(y_diff, x_diff, window: Window) -> None:
         height, width, y_diff.shape[1:]
     ):
         x_diff[:, pixel_rows, pixel_columns] += share[:, rows, columns]
+
+
+def _average_compiled(name: str, source, target, window: Window) -> None:
+    from caffe_spn.cpu import pooling_compiled
+    from caffe_spn.cpu.scratch import scratch
+
+    x, y = (source, target) if name == "forward" else (target, source)
+    (height, width), out = x.shape[1:], y.shape[1:]
+    with cpu.parallel_section():
+        if out == (1, 1) and window.covers(height, width):
+            getattr(pooling_compiled, f"global_average_{name}")(source, target)
+            return
+        counts = window.counts(height, width, out)
+        # Room for a row of pixels and the padding around it, as far as the windows reach.
+        length = max((out[1] - 1) * window.stride_w + window.kernel_w, window.pad_w + width)
+        workspace = scratch("rows", cpu.thread_count(), 2, length)
+        getattr(pooling_compiled, f"average_{name}")(
+            source, target, *counts, tuple(window), workspace
+        )
 
 
 def stochastic_train(x, y, mask, window: Window, rng: np.random.Generator) -> None:
