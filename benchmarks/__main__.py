@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 # Each in a process of its own: PyTorch and Numba bring thread pools, and memory is measured.
-BENCHMARKS = ("recurrence", "convolution", "layers", "training_step", "feeding", "start")
+BENCHMARKS = ("recurrence", "convolution", "layers", "training_step", "feeding", "weights", "start")
 
 
 def main() -> int:

@@ -248,7 +248,7 @@ class PycaffeNet:
         """Write definition and parameters as a .caffemodel."""
         from caffe_spn import weights_io
 
-        weights_io.write_caffemodel(path, self.to_proto())
+        weights_io.write_caffemodel(path, self)
 
     def save_hdf5(self, path, write_diff: bool = False) -> None:
         """Write the parameters as HDF5, in the layout of Caffe's .caffemodel.h5."""
