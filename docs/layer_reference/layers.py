@@ -62,8 +62,8 @@ class Described:
         module = sys.modules[self.target.__module__]
         self.module: Docstring = docstring.read(module.__doc__)
         self.path = f"layers/{Path(module.__file__).name}"
-        neighbours = (layer_class(t).__module__ for t in layer_type_list())
-        self.alone = list(neighbours).count(module.__name__) == 1
+        modules = [layer_class(t).__module__ for t in layer_type_list()]
+        self.alone = modules.count(module.__name__) == 1
         self.field, self.parameters = self._parameters()
 
     def _parameters(self) -> tuple[str | None, list[Entry]]:
@@ -139,5 +139,9 @@ def _blobs(word: str, roles: Roles) -> list[Blob]:
 
 
 def described() -> dict[str, Described]:
-    """All registered types, in alphabetical order."""
-    return {layer_type: Described(layer_type) for layer_type in layer_type_list()}
+    """The package's types, in alphabetical order, without those that a user has added."""
+    return {
+        layer_type: Described(layer_type)
+        for layer_type in layer_type_list()
+        if layer_class(layer_type).__module__.startswith("caffe_spn.layers.")
+    }

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caffe_spn.layer import layer_type_list
 from caffe_spn.net import TRAIN, Net
 from caffe_spn.proto import caffe_pb2, text
 from docs.layer_reference import pages
@@ -15,7 +14,6 @@ from docs.layer_reference.__main__ import FOLDER
 from docs.layer_reference.check import problems
 from docs.layer_reference.layers import Described, described
 
-TYPES = layer_type_list()
 LAYERS = described()
 
 
@@ -83,12 +81,12 @@ def example_module(monkeypatch):
     monkeypatch.setitem(sys.modules, "my_layers", module)
 
 
-@pytest.mark.parametrize("layer_type", TYPES)
+@pytest.mark.parametrize("layer_type", LAYERS)
 def test_docstring_agrees_with_message_and_registration(layer_type):
     assert problems(LAYERS[layer_type]) == []
 
 
-@pytest.mark.parametrize("layer_type", TYPES)
+@pytest.mark.parametrize("layer_type", LAYERS)
 def test_example_runs(layer_type, example_module):
     definition = parsed(LAYERS[layer_type])
     assert layer_type in [layer.type for layer in definition.layer]
