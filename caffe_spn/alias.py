@@ -33,12 +33,7 @@ def as_caffe() -> None:
     ``caffe`` has the names of ``caffe_spn``, and what is set in one is set in the other; only
     ``caffe.__version__`` is that of the Caffe whose interface this is.
     """
-    if not isinstance(sys.modules.get("caffe"), _Caffe):
-        for name in _registered():
-            del sys.modules[name]
-        sys.modules["caffe"] = _Caffe(importlib.import_module("caffe_spn"))
-    if _FINDER not in sys.meta_path:
-        sys.meta_path.insert(0, _FINDER)
+    _register()
     for name in _SUBMODULES:
         importlib.import_module(f"caffe.{name}")
 
@@ -55,7 +50,7 @@ def caffe_importable():
         foreign = not isinstance(before["caffe"], _Caffe)
     else:
         foreign = importlib.util.find_spec("caffe") is not None
-    as_caffe()
+    _register()
     try:
         yield
     finally:
@@ -64,6 +59,15 @@ def caffe_importable():
             for name in _registered():
                 del sys.modules[name]
             sys.modules.update(before)
+
+
+def _register() -> None:
+    if not isinstance(sys.modules.get("caffe"), _Caffe):
+        for name in _registered():
+            del sys.modules[name]
+        sys.modules["caffe"] = _Caffe(importlib.import_module("caffe_spn"))
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
 
 
 def _registered() -> list[str]:

@@ -1,6 +1,7 @@
 import pytest
 
 from tests.pycaffe.lab import Lab
+from tests.tools.conftest import restore_process  # noqa: F401 (autouse)
 
 
 @pytest.fixture

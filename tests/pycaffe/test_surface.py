@@ -1,18 +1,22 @@
 """Each name of pycaffe's surface, as `surface.txt` lists it, is there and does what it should.
 
-The checks are functions in the modules `checks_*`, registered under ``OWNER.NAME``.
+The checks are functions in the modules `checks_*`, registered under ``OWNER.NAME``; one may be that
+of several names.
 """
 
 from pathlib import Path
 
 import pytest
 
-from tests.pycaffe import checks_caffe, checks_modules, checks_net, checks_solver
+from tests.pycaffe import checks_caffe, checks_modules, checks_net, checks_program, checks_solver
 
 CHECKS = {
     name: function
-    for module in (checks_caffe, checks_modules, checks_net, checks_solver)
+    for module in (checks_caffe, checks_modules, checks_net, checks_program, checks_solver)
     for name, function in module.CHECKS.items()
+}
+FUNCTIONS = {
+    f"{check.__module__.split('.')[-1]}.{check.__name__}": check for check in CHECKS.values()
 }
 
 
@@ -28,8 +32,9 @@ def surface() -> list[str]:
 
 def test_each_name_has_a_check():
     assert sorted(CHECKS) == sorted(surface())
+    assert len(FUNCTIONS) == len(set(CHECKS.values()))
 
 
-@pytest.mark.parametrize("name", surface())
-def test_name(name, lab):
-    CHECKS[name](lab)
+@pytest.mark.parametrize("check", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_check(check, lab):
+    check(lab)
