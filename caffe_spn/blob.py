@@ -169,6 +169,16 @@ class Blob:
     def shares_data_with(self, other: Blob) -> bool:
         return self._data is other._data
 
+    @property
+    def data_memory(self) -> Memory:
+        """Where `data` lies; blobs that share it have the same."""
+        return self._data
+
+    @property
+    def diff_memory(self) -> Memory:
+        """Where `diff` lies; blobs that share it have the same."""
+        return self._diff
+
     def _check_share(self, other: Blob) -> None:
         if other._count != self._count or other._dtype != self._dtype:
             raise ShapeError(

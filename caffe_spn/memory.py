@@ -50,17 +50,17 @@ def memory_need(net: Net) -> MemoryNeed:
     MemoryNeed
     """
     itemsize = net.layers[0].dtype.itemsize if len(net.layers) else 4
-    tops = {id(blob._data): blob.count for blob in net._blobs}
+    tops = {blob.data_memory: blob.count for blob in net._blobs}
     diffs = {}
     for i, needed in enumerate(net.layer_need_backward):
         if needed:
-            diffs |= {id(blob._diff): blob.count for blob in net.top_vecs[i]}
+            diffs |= {blob.diff_memory: blob.count for blob in net.top_vecs[i]}
     params, param_diffs = {}, {}
     for layer in net.layers:
         for blob, trained in zip(layer.blobs, layer.param_propagate_down, strict=False):
-            params[id(blob._data)] = blob.count
+            params[blob.data_memory] = blob.count
             if trained and any(net.layer_need_backward):
-                param_diffs[id(blob._diff)] = blob.count
+                param_diffs[blob.diff_memory] = blob.count
     sums = [sum(part.values()) * itemsize for part in (tops, diffs, params, param_diffs)]
     return MemoryNeed(*sums)
 

@@ -57,7 +57,7 @@ def _line(row, widths) -> str:
 
 def _sums(net: Net) -> list[str]:
     need = memory_need(net)
-    unique = {id(blob._data): blob.count for layer in net.layers for blob in layer.blobs}
+    unique = {blob.data_memory: blob.count for layer in net.layers for blob in layer.blobs}
     total = sum(unique.values())
     lines = [f"  {len(net.layers)} layers with the splits, {total:,} parameters"]
     forward = f"  memory: {human(need.data)} data + {human(need.params)} parameters"
