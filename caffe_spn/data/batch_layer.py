@@ -35,7 +35,7 @@ class BatchLayer(Layer):
         self._make_produce = _own_share(make_produce) if train else make_produce
         self._prefetch = prefetch
         self._seed = int(seed) or random.spawn_seed()
-        self._batches = Prefetcher(self._make_produce(self._seed), prefetch)
+        self._batches = self._prefetcher()
 
     def refuse_old_fields(
         self, field: str, names=("scale", "mean_file", "crop_size", "mirror")
@@ -75,14 +75,19 @@ class BatchLayer(Layer):
                 f"cannot go on from {state!r}; a data layer's state has seed and next_batch",
                 where=self.where,
             ) from error
-        self.close()
+        self._batches.close()
         self._seed = seed
-        self._batches = Prefetcher(self._make_produce(seed), self._prefetch, next_batch)
+        self._batches = self._prefetcher(next_batch)
 
     def close(self) -> None:
         """End the background thread; the next forward starts it again where it was."""
         if self._batches is not None:
             self._batches.close()
+            # With the function that made the batches goes what it had open, such as a database.
+            self._batches = self._prefetcher(self._batches.next_batch)
+
+    def _prefetcher(self, next_batch: int = 0) -> Prefetcher:
+        return Prefetcher(self._make_produce(self._seed), self._prefetch, next_batch)
 
 
 def _own_share(make_produce: Callable) -> Callable:

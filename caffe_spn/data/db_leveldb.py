@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
-import weakref
+import threading
 from collections.abc import Iterator
 
 from caffe_spn.data.db import key_text
 from caffe_spn.errors import DataError
 
-# LevelDB lets one process open a database, and that only once: layers that read the same one
-# share it. It closes when the last of them is gone.
-_open: weakref.WeakValueDictionary[str, _Shared] = weakref.WeakValueDictionary()
+# LevelDB lets one process open a database, and that only once: whoever reads the same one shares
+# it. By real path: the database and how many read it; the last one closes it.
+_open: dict[str, tuple[object, int]] = {}
+# One that the thread may hold already when the collector ends a forgotten reader.
+_open_lock = threading.RLock()
 
 # What Caffe writes with.
 _BLOCK_SIZE = 2**16
@@ -32,11 +35,9 @@ class LevelDBReader:
     def __init__(self, source: str):
         self.source = source
         self._plyvel = _plyvel()
-        path = os.path.realpath(source)
-        self._shared = _open.get(path)
-        if self._shared is None:
-            self._shared = _open[path] = self._opened(path)
         self._count: int | None = None
+        with self._opened():
+            pass  # so that what is wrong with it is known at once
 
     def __len__(self) -> int:
         if self._count is None:
@@ -56,10 +57,9 @@ class LevelDBReader:
 
     def _walk(self, **options) -> Iterator:
         last = None
+        options |= {"verify_checksums": True, "fill_cache": False}
         try:
-            with self._shared.db.iterator(
-                verify_checksums=True, fill_cache=False, **options
-            ) as records:
+            with self._opened() as db, db.iterator(**options) as records:
                 for record in records:
                     last = record
                     yield record
@@ -68,12 +68,27 @@ class LevelDBReader:
             behind = "" if key is None else f" behind the key '{key_text(key)}'"
             raise self._error(f"the LevelDB cannot be read{behind}: {error}") from error
 
-    def _opened(self, path: str) -> _Shared:
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator:
+        """The database, which is open meanwhile."""
+        path = os.path.realpath(self.source)
+        with _open_lock:
+            db, readers = _open.get(path) or (self._open(path), 0)
+            _open[path] = db, readers + 1
         try:
-            return _Shared(
-                self._plyvel.DB(
-                    path, create_if_missing=False, paranoid_checks=True, max_open_files=_OPEN_FILES
-                )
+            yield db
+        finally:
+            with _open_lock:
+                db, readers = _open.pop(path)
+                if readers > 1:
+                    _open[path] = db, readers - 1
+                else:
+                    db.close()
+
+    def _open(self, path: str):
+        try:
+            return self._plyvel.DB(
+                path, create_if_missing=False, paranoid_checks=True, max_open_files=_OPEN_FILES
             )
         except self._plyvel.Error as error:
             if "lock" in str(error).lower():
@@ -95,16 +110,6 @@ class LevelDBReader:
             else "LevelDB writes into the folder even to read; copy it to a place that can be"
             " written",
         )
-
-
-class _Shared:
-    """A database that is closed when nobody reads it any more."""
-
-    def __init__(self, db):
-        self.db = db
-
-    def __del__(self):
-        self.db.close()
 
 
 class LevelDBStore:

@@ -53,7 +53,8 @@ def test_a_database_that_another_process_reads_says_so(folder):
     code = (
         "import sys\n"
         "from caffe_spn.data.db import open_db\n"
-        "db = open_db(sys.argv[1], 'leveldb')\n"
+        "rows = open_db(sys.argv[1], 'leveldb').records()\n"
+        "next(rows)\n"
         "print('open', flush=True)\n"
         "sys.stdin.read()\n"
     )

@@ -249,6 +249,16 @@ def test_training_and_testing_may_read_the_same_database(tmp_path, backend):
         net.close()
 
 
+def test_a_closed_network_lets_go_of_its_leveldb_and_can_go_on(tmp_path):
+    source = write_images(tmp_path / "db", images(COUNT), "leveldb")
+    net = make_net("batch_size: 1", source=source, backend="LEVELDB")
+    forward(net)
+    net.close()
+    pytest.importorskip("plyvel").DB(str(source)).close()
+    np.testing.assert_array_equal(forward(net), images(COUNT)[1:2])
+    net.close()
+
+
 def test_bad_records_name_source_and_key(folder):
     good = array_to_datum(images(1)[0]).SerializeToString()
     short = array_to_datum(images(1)[0])
