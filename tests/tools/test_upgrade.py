@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 from caffe_spn.proto import binary, caffe_pb2, text
@@ -153,8 +154,18 @@ def test_upgrade_that_fails_or_cannot_be_written(folder, capsys):
 
 
 def test_result_loads_in_opencv(folder):
-    cv2 = pytest.importorskip("cv2")
+    dnn = pytest.importorskip("cv2").dnn
+    if not hasattr(dnn, "readNetFromCaffe"):
+        pytest.skip("OpenCV 5 reads no Caffe")
     (folder / "old.prototxt").write_text(V0)
+    old = caffe_pb2.NetParameter()
+    layer = old.layers.add().layer
+    layer.name, layer.type = "c", "conv"
+    layer.blobs.add(num=2, channels=2, height=3, width=3, data=[0.5] * 36)
+    layer.blobs.add(num=1, channels=1, height=1, width=2, data=[1, 2])
+    binary.write("old.caffemodel", old)
     assert cli.main(["upgrade_net_proto_text", "old.prototxt", "new.prototxt"]) == 0
-    net = cv2.dnn.readNetFromCaffe("new.prototxt")
-    assert "c" in net.getLayerNames()
+    assert cli.main(["upgrade_net_proto_binary", "old.caffemodel", "new.caffemodel"]) == 0
+    net = dnn.readNetFromCaffe("new.prototxt", "new.caffemodel")
+    net.setInput(np.ones((1, 2, 4, 4), np.float32))
+    np.testing.assert_allclose(net.forward()[0, :, 0, 0], [10, 11])
