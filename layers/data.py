@@ -12,7 +12,7 @@ import numpy as np
 
 from caffe_spn.data.batch_layer import BatchLayer
 from caffe_spn.data.db import Database, open_db
-from caffe_spn.data.db_source import DatumSource, first_record, parse_datum
+from caffe_spn.data.db_source import DatumSource, first_record, parse_datum, place
 from caffe_spn.data.transformer import DataTransformer
 from caffe_spn.layer import register
 from caffe_spn.proto import caffe_pb2
@@ -104,13 +104,15 @@ class Data(BatchLayer):
         key, value = first_record(db)
         datum = parse_datum(db, key, value)
         image = DatumSource(db, transformer, batch_size).image(key, datum)
+        # A crop or a mean that does not fit is an error at once, not in a thread.
+        values = transformer.transform(image, np.random.default_rng(0), place(db, key))
         if not datum.encoded and (transformer.force_color or transformer.force_gray):
             warnings.warn(
                 f"{self.where}: force_color and force_gray are for datums that hold an image file;"
                 f" those of {db.source} hold pixels, which stay as they are, as in Caffe",
                 stacklevel=2,
             )
-        top[0].reshape(batch_size, *transformer.shape(image))
+        top[0].reshape(batch_size, *values.shape)
         if len(top) > 1:
             top[1].reshape(batch_size)
 

@@ -294,11 +294,11 @@ def test_a_missing_or_empty_database_and_one_of_the_other_kind(folder):
         make_net(source="empty")
 
 
-def test_an_image_smaller_than_the_crop_names_its_key(folder):
-    net = make_net(transform="crop_size: 7")
-    with pytest.raises(DataError, match=r"key '00000000_0'\n.*8 x 6 \(w x h\) is smaller"):
-        forward(net)
-    net.close()
+def test_a_crop_or_a_mean_that_does_not_fit_names_the_key(folder):
+    with pytest.raises(DataError, match=r"db: key '00000000_0'\n.*8 x 6 \(w x h\) is smaller"):
+        make_net(transform="crop_size: 7")
+    with pytest.raises(DataError, match=r"key '00000000_0'\n.*mean values of shape \(2, 1, 1\)"):
+        make_net(transform="mean_value: 1 mean_value: 2")
 
 
 def test_parameters_that_make_no_sense_are_refused(folder):
