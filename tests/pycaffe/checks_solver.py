@@ -69,7 +69,7 @@ def apply_update(lab):
     weights.diff[...] = 1
     assert made.apply_update() is None
     np.testing.assert_allclose(weights.data, -0.01, rtol=1e-6)
-    assert made.iter == 0
+    assert made.iter == 1
 
 
 @solver("add_callback")

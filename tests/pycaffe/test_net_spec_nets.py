@@ -4,6 +4,7 @@ import tempfile
 
 import numpy as np
 
+import caffe_spn
 import caffe_spn as caffe
 from caffe_spn import layers as L
 from caffe_spn import params as P
@@ -65,6 +66,24 @@ def test_layers_without_tops():
     n.data, n.data2 = L.DummyData(shape=dict(dim=3), ntop=2)
     n.silence, n.silence2 = L.Silence(n.data, ntop=0), L.Silence(n.data2, ntop=0)
     assert build(n.to_proto()).forward() == {}
+
+
+def test_a_type_of_ones_own_that_begins_with_a_small_letter(monkeypatch):
+    monkeypatch.setattr("caffe_spn.layer._registry", dict(caffe_spn.layer._registry))
+
+    @caffe.register("halve")
+    class Halve(caffe.Layer):
+        def reshape(self, bottom, top):
+            top[0].reshape(*bottom[0].shape)
+
+        def forward_cpu(self, bottom, top):
+            top[0].data[...] = bottom[0].data / 2
+
+    n = caffe.NetSpec()
+    n.x = L.Input(shape=dict(dim=[2]))
+    n.y = L.halve(n.x)
+    assert build(n.to_proto()).forward(x=np.array([3, 5]))["y"].tolist() == [1.5, 2.5]
+    assert not hasattr(L, "no_such_module")
 
 
 def test_the_text_of_a_message_is_read_again():
