@@ -137,7 +137,7 @@ class DatabaseWriter:
         try:
             if kind is None:
                 self._commit()
-            self._store.close()
+            self._call(self._store.close)
             if kind is None:
                 os.rename(self.partial, self.target)
         finally:
@@ -145,8 +145,18 @@ class DatabaseWriter:
                 shutil.rmtree(self.partial, ignore_errors=True)
 
     def _commit(self) -> None:
-        self._store.write(self._pending)
+        self._call(self._store.write, self._pending)
         self._pending, self._bytes = [], 0
+
+    def _call(self, function, *arguments) -> None:
+        try:
+            function(*arguments)
+        except self._store.errors as error:
+            raise DataError(
+                f"the database cannot be written: {error}",
+                where=self.partial,
+                help="is the disk full?",
+            ) from error
 
     def _remove_partial(self) -> None:
         """What a killed writer left behind; never anything else."""

@@ -113,10 +113,12 @@ class LevelDBReader:
 
 
 class LevelDBStore:
-    """Writes records into the LevelDB of a new folder."""
+    """Writes records into the LevelDB of a new folder; see `LmdbStore`."""
 
     def __init__(self, folder: str):
-        self._db = _plyvel().DB(
+        plyvel = _plyvel()
+        self.errors = (plyvel.Error,)
+        self._db = plyvel.DB(
             folder,
             create_if_missing=True,
             error_if_exists=True,

@@ -70,7 +70,13 @@ class LmdbReader:
 
 
 class LmdbStore:
-    """Writes records into the LMDB of a new folder."""
+    """Writes records into the LMDB of a new folder.
+
+    Attributes
+    ----------
+    errors : tuple of exception types
+        What goes wrong while writing.
+    """
 
     def __init__(self, folder: str):
         try:
@@ -80,6 +86,7 @@ class LmdbStore:
                 "writing an LMDB needs the package lmdb", help="pip install 'caffe_spn[lmdb]'"
             ) from error
         self._lmdb = lmdb
+        self.errors = (lmdb.Error,)
         self._folder = folder
         # One sync, at the end, is enough: until then the folder is nobody's database.
         self._env = lmdb.open(folder, map_size=_MAP_SIZE, sync=False)

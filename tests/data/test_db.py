@@ -63,6 +63,18 @@ def test_a_failed_writer_leaves_nothing(tmp_path, backend):
     assert os.listdir(tmp_path) == []
 
 
+def test_what_cannot_be_written_is_said(tmp_path, backend):
+    with pytest.raises(DataError, match=r"db\.partial\n  the database cannot be written: full"):
+        with DatabaseWriter(tmp_path / "db", backend) as db:
+
+            def write(records):
+                raise db._store.errors[0]("full")
+
+            db._store.write = write
+            db.put(b"key", b"value")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_killed_writer_leaves_no_database_and_does_not_stop_the_next(tmp_path, backend):
     code = (
         "import sys, time\n"
