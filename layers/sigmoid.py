@@ -5,16 +5,9 @@ Source: `SigmoidLayer` and `TanHLayer` of BVLC Caffe.
 
 import numpy as np
 
+from caffe_spn.cpu.pointwise import sigmoid, sigmoid_backward, tanh_backward
 from caffe_spn.layer import register
 from caffe_spn.layers.neuron import NeuronLayer
-
-
-def sigmoid(x, out):
-    """out = 1 / (1 + exp(-x)), computed as (tanh(x / 2) + 1) / 2, which cannot overflow."""
-    np.multiply(x, 0.5, out=out)
-    np.tanh(out, out=out)
-    out *= 0.5
-    out += 0.5
 
 
 @register("Sigmoid")
@@ -38,11 +31,7 @@ class Sigmoid(NeuronLayer):
 
     def backward_cpu(self, top, propagate_down, bottom):
         if propagate_down[0]:
-            y = top[0].data
-            slope = self.workspace("slope", y.shape)
-            np.subtract(1, y, out=slope)
-            slope *= y
-            np.multiply(top[0].diff, slope, out=bottom[0].diff)
+            sigmoid_backward(top[0].data, top[0].diff, bottom[0].diff)
 
 
 @register("TanH")
@@ -66,8 +55,4 @@ class TanH(NeuronLayer):
 
     def backward_cpu(self, top, propagate_down, bottom):
         if propagate_down[0]:
-            y = top[0].data
-            slope = self.workspace("slope", y.shape)
-            np.multiply(y, y, out=slope)
-            np.subtract(1, slope, out=slope)
-            np.multiply(top[0].diff, slope, out=bottom[0].diff)
+            tanh_backward(top[0].data, top[0].diff, bottom[0].diff)

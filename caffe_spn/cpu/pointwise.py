@@ -37,6 +37,80 @@ def rectify_backward(x, y_diff, slope: float, x_diff) -> None:
     np.multiply(y_diff, factor, out=x_diff)
 
 
+def rectify_channels(x, slopes, y) -> None:
+    """`rectify` of x (N, C, positions) with a slope for each channel; `y` may be `x`."""
+    if _compiled_suits(x, slopes, y):
+        _run_channels("rectify_channels", x, slopes, y)
+        return
+    negative = np.minimum(x, 0) * slopes[:, None]
+    np.maximum(x, 0, out=y)
+    y += negative
+
+
+def rectify_channels_backward(x, y_diff, slopes, x_diff) -> None:
+    """`rectify_backward` with a slope for each channel; `x_diff` may be `y_diff`."""
+    if _compiled_suits(x, y_diff, slopes, x_diff):
+        _run_channels("rectify_channels_backward", x, y_diff, slopes, x_diff)
+        return
+    factor = (x > 0) * (1 - slopes[:, None])
+    factor += slopes[:, None]
+    np.multiply(y_diff, factor, out=x_diff)
+
+
+def elu(x, alpha: float, y) -> None:
+    """y = x where x > 0, alpha * (exp(x) - 1) elsewhere; `y` may be `x`."""
+    if _compiled_suits(x, y):
+        _run_compiled("elu", x, y, alpha)
+        return
+    negative = np.exp(np.minimum(x, 0))
+    negative -= 1
+    if alpha != 1:
+        negative *= x.dtype.type(alpha)
+    np.maximum(x, 0, out=y)
+    y += negative
+
+
+def elu_backward(x, y, y_diff, alpha: float, x_diff) -> None:
+    """x_diff = y_diff where x > 0, (alpha + y) * y_diff elsewhere; `x_diff` may be `y_diff`."""
+    if _compiled_suits(x, y, y_diff, x_diff):
+        _run_compiled("elu_backward", x, y, y_diff, x_diff, alpha)
+        return
+    one = x.dtype.type(1)
+    np.multiply(y_diff, np.where(x > 0, one, y + x.dtype.type(alpha)), out=x_diff)
+
+
+def sigmoid(x, y) -> None:
+    """y = 1 / (1 + exp(-x)), without overflow; `y` may be `x`."""
+    if _compiled_suits(x, y):
+        _run_compiled("sigmoid", x, y)
+        return
+    # (tanh(x / 2) + 1) / 2
+    np.multiply(x, 0.5, out=y)
+    np.tanh(y, out=y)
+    y *= 0.5
+    y += 0.5
+
+
+def sigmoid_backward(y, y_diff, x_diff) -> None:
+    """x_diff = y_diff * y * (1 - y); `x_diff` may be `y_diff`."""
+    if _compiled_suits(y, y_diff, x_diff):
+        _run_compiled("sigmoid_backward", y, y_diff, x_diff)
+        return
+    slope = 1 - y
+    slope *= y
+    np.multiply(y_diff, slope, out=x_diff)
+
+
+def tanh_backward(y, y_diff, x_diff) -> None:
+    """x_diff = y_diff * (1 - y ** 2); `x_diff` may be `y_diff`."""
+    if _compiled_suits(y, y_diff, x_diff):
+        _run_compiled("tanh_backward", y, y_diff, x_diff)
+        return
+    slope = y * y
+    np.subtract(1, slope, out=slope)
+    np.multiply(y_diff, slope, out=x_diff)
+
+
 def weighted_sum(a, weight_a: float, b, weight_b: float, out) -> None:
     """out = weight_a * a + weight_b * b; `out` may be one of them."""
     if _compiled_suits(a, b, out):
@@ -59,3 +133,10 @@ def _run_compiled(name: str, *arguments) -> None:
     flat = [a.reshape(-1) if isinstance(a, np.ndarray) else np.float32(a) for a in arguments]
     with cpu.parallel_section():
         getattr(pointwise_compiled, name)(*flat)
+
+
+def _run_channels(name: str, *arrays) -> None:
+    from caffe_spn.cpu import pointwise_compiled
+
+    with cpu.parallel_section():
+        getattr(pointwise_compiled, name)(*arrays)

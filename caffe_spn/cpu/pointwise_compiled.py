@@ -1,11 +1,15 @@
-"""Pointwise work on flat float32 arrays of equal length; results may overwrite their inputs."""
+"""Pointwise work on float32 arrays; results may overwrite their inputs.
+
+The arrays are flat and of equal length, except where another shape is stated.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import prange
 
-from caffe_spn.cpu.jit import jit
+from caffe_spn.cpu.exponential import exp_nonpositive
+from caffe_spn.cpu.jit import float_view, jit
 
 ZERO, ONE = np.float32(0), np.float32(1)
 
@@ -26,6 +30,70 @@ def rectify_backward(x, y_diff, x_diff, slope):
     """x_diff = y_diff where x > 0, slope * y_diff elsewhere."""
     for i in prange(x.size):
         x_diff[i] = y_diff[i] * (ONE if x[i] > 0 else slope)
+
+
+@jit(parallel=True)
+def rectify_channels(x, slopes, y):
+    """`rectify` of x (N, C, positions) with a slope for each channel."""
+    batch, channels, positions = x.shape
+    for plane in prange(batch * channels):
+        n, c = np.int64(plane) // channels, np.int64(plane) % channels
+        slope = slopes[c]
+        source = float_view(x[n, c], (positions,))
+        target = float_view(y[n, c], (positions,))
+        for i in range(positions):
+            target[i] = slope * source[i] if source[i] <= 0 else source[i]
+
+
+@jit(parallel=True)
+def rectify_channels_backward(x, y_diff, slopes, x_diff):
+    """`rectify_backward` with a slope for each channel."""
+    batch, channels, positions = x.shape
+    for plane in prange(batch * channels):
+        n, c = np.int64(plane) // channels, np.int64(plane) % channels
+        slope = slopes[c]
+        source = float_view(x[n, c], (positions,))
+        diff = float_view(y_diff[n, c], (positions,))
+        target = float_view(x_diff[n, c], (positions,))
+        for i in range(positions):
+            target[i] = diff[i] * (ONE if source[i] > 0 else slope)
+
+
+@jit(parallel=True)
+def elu(x, y, alpha):
+    """y = x where x > 0, alpha * (exp(x) - 1) elsewhere."""
+    for i in prange(x.size):
+        y[i] = x[i] if x[i] > 0 else alpha * (exp_nonpositive(x[i]) - ONE)
+
+
+@jit(parallel=True)
+def elu_backward(x, y, y_diff, x_diff, alpha):
+    """x_diff = y_diff where x > 0, (alpha + y) * y_diff elsewhere."""
+    for i in prange(x.size):
+        x_diff[i] = y_diff[i] * (ONE if x[i] > 0 else alpha + y[i])
+
+
+@jit(parallel=True)
+def sigmoid(x, y):
+    """y = 1 / (1 + exp(-x))"""
+    for i in prange(x.size):
+        # The smaller of y and 1 - y has no digits lost this way.
+        small = exp_nonpositive(-abs(x[i]))
+        y[i] = (small if x[i] < 0 else ONE) / (ONE + small)
+
+
+@jit(parallel=True)
+def sigmoid_backward(y, y_diff, x_diff):
+    """x_diff = y_diff * y * (1 - y)"""
+    for i in prange(y.size):
+        x_diff[i] = y_diff[i] * (y[i] * (ONE - y[i]))
+
+
+@jit(parallel=True)
+def tanh_backward(y, y_diff, x_diff):
+    """x_diff = y_diff * (1 - y^2)"""
+    for i in prange(y.size):
+        x_diff[i] = y_diff[i] * (ONE - y[i] * y[i])
 
 
 @jit(parallel=True)

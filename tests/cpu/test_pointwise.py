@@ -52,3 +52,58 @@ def test_weighted_sum(weights, shape, dtype):
         pair = [a.copy(), b.copy()]
         pointwise.weighted_sum(pair[0], weights[0], pair[1], weights[1], pair[which])
         np.testing.assert_array_equal(pair[which], out)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(2, 3, 7), (2, 3, pointwise.SMALL // 4)])
+def test_rectify_channels(shape, dtype):
+    x, diff = numbers(shape, dtype), np.random.default_rng(1).standard_normal(shape).astype(dtype)
+    slopes = np.array([0.5, 0.1, -2], dtype)
+    each = np.where(x > 0, 1, slopes[:, None])
+    y, x_diff = np.empty_like(x), np.empty_like(x)
+    pointwise.rectify_channels(x, slopes, y)
+    pointwise.rectify_channels_backward(x, diff, slopes, x_diff)
+    np.testing.assert_allclose(y, x * each, 1e-6)
+    np.testing.assert_allclose(x_diff, diff * each, 1e-6)
+    pointwise.rectify_channels_backward(x, diff, slopes, diff)
+    pointwise.rectify_channels(x, slopes, x)
+    np.testing.assert_array_equal(x, y)
+    np.testing.assert_array_equal(diff, x_diff)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("alpha", [1, 0.4, -2])
+def test_elu(alpha, shape, dtype):
+    x, diff = numbers(shape, dtype), np.random.default_rng(1).standard_normal(shape).astype(dtype)
+    y, x_diff = np.empty_like(x), np.empty_like(x)
+    pointwise.elu(x, alpha, y)
+    pointwise.elu_backward(x, y, diff, alpha, x_diff)
+    wanted = np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    np.testing.assert_allclose(y, wanted, 1e-5, 1e-6)
+    # A NaN is not larger than 0, so that its derivative is NaN too.
+    np.testing.assert_allclose(x_diff, diff * np.where(x > 0, 1, alpha + wanted), 1e-5, 1e-6)
+    pointwise.elu_backward(x, y, diff, alpha, diff)
+    pointwise.elu(x, alpha, x)
+    np.testing.assert_array_equal(x, y)
+    np.testing.assert_array_equal(diff, x_diff)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SIZES.values(), ids=SIZES)
+def test_sigmoid_and_tanh(shape, dtype):
+    x, diff = numbers(shape, dtype), np.random.default_rng(1).standard_normal(shape).astype(dtype)
+    x.flat[5:9] = [-100, 100, -30, 10]
+    y, x_diff = np.empty_like(x), np.empty_like(x)
+    pointwise.sigmoid(x, y)
+    with np.errstate(over="ignore"):
+        wanted = 1 / (1 + np.exp(-x.astype(np.float64)))
+    np.testing.assert_allclose(y, wanted, 1e-6, 1e-7)
+    pointwise.sigmoid_backward(y, diff, x_diff)
+    np.testing.assert_allclose(x_diff, diff * wanted * (1 - wanted), 1e-5, 1e-7)
+    pointwise.tanh_backward(y, diff, x_diff)
+    np.testing.assert_allclose(x_diff, diff * (1 - y * y), 1e-5, 1e-7)
+    pointwise.tanh_backward(y, diff, diff)
+    pointwise.sigmoid(x, x)
+    np.testing.assert_array_equal(x, y)
+    np.testing.assert_array_equal(diff, x_diff)
