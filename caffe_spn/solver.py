@@ -99,6 +99,7 @@ class SGDSolver(Solver):
             scale = self._clip_scale() / self.param.iter_size
             for index in range(len(self.net.learnable_params)):
                 self._update_parameter(index, rate, scale)
+        self.iter += 1
 
     def _advance_policy(self) -> None:
         step = lr_policy.next_step(self.param, self.iter, self.current_step)

@@ -168,7 +168,6 @@ class Solver(Watched):
             self._display(loss)
         self._gradients_ready()
         self.apply_update()
-        self.iter += 1
         self._notify("on_iteration", self.iter, loss)
         action = self._requested_action()
         if self._due(self.param.snapshot) or action == signals.SNAPSHOT:
@@ -184,7 +183,7 @@ class Solver(Watched):
         return bool(interval) and self.iter % interval == 0 and nccl.root_solver()
 
     def apply_update(self) -> None:
-        """Update the parameters from their diffs; does not count as an iteration."""
+        """Update the parameters from their diffs, which counts as an iteration."""
         raise NotImplementedError
 
     @property

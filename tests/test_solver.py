@@ -91,14 +91,16 @@ def test_one_step_is_lr_times_gradient(tmp_path):
     np.testing.assert_allclose(solver.net.params["i"][0].diff, 0.1 * gradient, rtol=1e-6)
 
 
-def test_apply_update_counts_no_iteration(tmp_path):
-    solver = make_solver(tmp_path)
+def test_apply_update_counts_as_an_iteration(tmp_path):
+    solver = make_solver(tmp_path, rate='base_lr: 0.1 lr_policy: "step" gamma: 0.5 stepsize: 1')
     before = weights(solver)
-    solver.net.clear_param_diffs()
-    solver.net.params["i"][0].diff[...] = 2
-    solver.apply_update()
-    assert solver.iter == 0
-    np.testing.assert_allclose(weights(solver), before - 0.2, rtol=1e-6)
+    for rate in (0.1, 0.05):
+        solver.net.clear_param_diffs()
+        solver.net.params["i"][0].diff[...] = 2
+        assert solver.lr == pytest.approx(rate)
+        solver.apply_update()
+    assert solver.iter == 2
+    np.testing.assert_allclose(weights(solver), before - 0.3, rtol=1e-6)
 
 
 def test_a_parameter_of_several_blocks_is_updated_whole(tmp_path):
