@@ -22,8 +22,8 @@ class DebugInfo:
     Attributes
     ----------
     enabled : bool
-        False after construction; the solver sets it for the training iterations that are displayed,
-        and for all tests.
+        False after construction. The solver sets it for the training iterations that are displayed,
+        and for all tests; a net that states `debug_info` itself has it set outside of solvers.
     """
 
     def __init__(self, net):

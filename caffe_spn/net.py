@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from caffe_spn.debug_info import DebugInfo
 from caffe_spn.errors import CaffeSpnError, PrototxtError
 from caffe_spn.graph.filter import filter_net
 from caffe_spn.graph.splits import insert_splits
@@ -149,6 +150,8 @@ class Net(PycaffeNet):
         self._blob_loss_weights = DtypeVec(builder.blob_loss_weights)
         self._callbacks = {"before_forward": [], "after_forward": []}
         self._callbacks |= {"before_backward": [], "after_backward": []}
+        if builder.param.debug_info:
+            DebugInfo(self).enabled = True
 
     # Running
 

@@ -39,6 +39,8 @@ def build_nets(definition: SolverDefinition, allow_python: bool = True) -> list[
 
 def _build(definition: NetDefinition, weights: list[str], allow_python: bool) -> Net:
     state = definition.param.state
+    # The solver's own debug_info decides for its nets, as in Caffe.
+    definition.param.ClearField("debug_info")
     net = Net(
         definition.param,
         state.phase,
