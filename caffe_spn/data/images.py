@@ -12,6 +12,11 @@ import numpy as np
 
 from caffe_spn.errors import DataError
 
+# Of red, green and blue in grey, and what is added for rounding, in 15 bits. OpenCV rounds; where
+# it reads a PNG, libpng has done it before, and cuts off.
+_WEIGHTS = (9798, 19234, 3736, 16384)
+_PNG_WEIGHTS = (9797, 19234, 3737, 0)
+
 # Pixels of the largest image that is decoded; a small file can claim any size.
 MAX_PIXELS = 2**28
 
@@ -152,12 +157,13 @@ def _decode(stream, where: str | None, color: bool | None) -> np.ndarray:
             _check_size(image.size, where)
             if color is None:
                 return _as_it_is(image)
+            weights = _PNG_WEIGHTS if image.format == "PNG" else _WEIGHTS
             if not color and image.format == "JPEG":
                 # libjpeg hands out its luminance channel, which is what OpenCV asks it for.
                 image.draft("L", image.size)
             if image.getexif().get(0x0112, 1) != 1:
                 image = ImageOps.exif_transpose(image)
-            return _as_bgr(image) if color else _as_gray(image)
+            return _as_bgr(image) if color else _as_gray(image, weights)
     except DataError:
         raise
     except Exception as error:  # Pillow raises nearly anything on a broken file
@@ -183,12 +189,13 @@ def _as_bgr(image) -> np.ndarray:
     return values.reshape(image.height, image.width, 3).copy()
 
 
-def _as_gray(image) -> np.ndarray:
+def _as_gray(image, weights: tuple[int, int, int, int] = _WEIGHTS) -> np.ndarray:
     image = _eight_bits(image)
     if image.mode == "L":
         return np.ascontiguousarray(np.asarray(image))
     red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int32), 2, 0)
-    return ((4899 * red + 9617 * green + 1868 * blue + 8192) >> 14).astype(np.uint8)
+    total = weights[0] * red + weights[1] * green + weights[2] * blue + weights[3]
+    return (total >> 15).astype(np.uint8)
 
 
 def _eight_bits(image):

@@ -6,6 +6,7 @@ from PIL import Image
 
 from caffe_spn import DataError
 from caffe_spn.data import images
+from tests.golden_cases import FOLDER, INDEX
 
 
 @pytest.fixture
@@ -29,9 +30,20 @@ def test_grey_files_give_three_equal_channels(tmp_path, rgb):
 
 
 def test_grey_is_the_weighted_sum(tmp_path, rgb):
-    path = save(rgb, tmp_path / "a.png")
     want = rgb @ np.array([0.299, 0.587, 0.114])
+    path = save(rgb, tmp_path / "a.bmp")
     np.testing.assert_allclose(images.read_image(path, color=False), want, atol=0.51)
+    # libpng, which makes PNGs grey for OpenCV, cuts off.
+    path = save(rgb, tmp_path / "a.png")
+    np.testing.assert_allclose(images.read_image(path, color=False), want - 0.5, atol=0.51)
+
+
+def test_grey_as_recorded_from_caffe():
+    [case] = [c for c in INDEX if c["name"] == "imagedata_color_as_gray"]
+    recorded = np.load(FOLDER / f"{case['name']}.npz")["out/data"]
+    for n, want in enumerate(recorded):
+        got = images.read_image(FOLDER / f"{case['name']}_{n}.png", color=False)
+        np.testing.assert_array_equal(got, want[0])
 
 
 def test_transparency_and_palettes_are_dropped(tmp_path, rgb):
