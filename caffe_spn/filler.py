@@ -42,11 +42,11 @@ def fill(array: np.ndarray, filler_param, rng: np.random.Generator | None = None
     array([0.1875, 0.5625, 0.5625, 0.1875], dtype=float32)
     """
     name = filler_param.type
-    if name not in FILLERS:
-        near = nearest(name, FILLERS)
+    check_type(filler_param)
+    if array.size == 0:
         raise PrototxtError(
-            f"unknown filler '{name}'",
-            help=f"did you mean '{near}'?" if near else f"there are {', '.join(FILLERS)}",
+            f"filler '{name}' needs a blob with elements; this one is {array.shape}",
+            help="check num_output and the sizes of the layers below",
         )
     if name != "gaussian" and filler_param.sparse != -1:
         raise PrototxtError(
@@ -54,6 +54,23 @@ def fill(array: np.ndarray, filler_param, rng: np.random.Generator | None = None
             help="leave 'sparse' out, or use the gaussian filler",
         )
     FILLERS[name](array, filler_param, generator() if rng is None else rng)
+
+
+def check_type(filler_param) -> None:
+    """Refuse a FillerParameter whose type is none of `FILLERS`.
+
+    Raises
+    ------
+    PrototxtError
+        With the nearest name.
+    """
+    name = filler_param.type
+    if name not in FILLERS:
+        near = nearest(name, FILLERS)
+        raise PrototxtError(
+            f"unknown filler '{name}'",
+            help=f"did you mean '{near}'?" if near else f"there are {', '.join(FILLERS)}",
+        )
 
 
 def fill_constant(array: np.ndarray, param, rng: np.random.Generator) -> None:
@@ -150,7 +167,7 @@ def _fan(array: np.ndarray, param, name: str) -> float:
 
 
 def _need_outputs(array: np.ndarray, name: str) -> None:
-    if array.ndim == 0 or array.size == 0:
+    if array.ndim == 0:
         raise PrototxtError(
             f"filler '{name}' needs a blob with outputs and inputs; this one is {array.shape}",
             help="use the constant, uniform or gaussian filler",

@@ -3,7 +3,7 @@
 Source: `DummyDataLayer` of BVLC Caffe.
 """
 
-from caffe_spn.filler import fill
+from caffe_spn.filler import check_type, fill
 from caffe_spn.layer import Layer, register
 from caffe_spn.layers.own_random import OwnRandom
 from caffe_spn.proto import caffe_pb2
@@ -33,8 +33,8 @@ class DummyData(OwnRandom, Layer):
     Raises
     ------
     PrototxtError
-        If shapes or fillers are not one or one for each top, or both forms of the shape are
-        used.
+        If shapes or fillers are not one or one for each top, both forms of the shape are used,
+        or a filler is unknown or has nothing to fill.
 
     Examples
     --------
@@ -53,6 +53,8 @@ class DummyData(OwnRandom, Layer):
         param = self.layer_param.dummy_data_param
         fillers = list(param.data_filler) or [caffe_pb2.FillerParameter()]
         self.fillers = self._for_each_top("data_filler", fillers, len(top))
+        for filler in self.fillers:
+            check_type(filler)
         for blob, shape in zip(top, self._shapes(param, len(top)), strict=True):
             blob.reshape(*shape)
         self._fill(top, constant=True)

@@ -66,11 +66,19 @@ def test_restored_state_goes_on_with_the_same_numbers():
         ("shape { } num: 1", 1, "both shape and num, channels, height or width"),
         ("num: 1 channels: 2 height: 3", 1, r"has 0 width for 1 top\(s\)"),
         ('shape { } data_filler { type: "zeros" }', 1, "unknown filler 'zeros'"),
+        ("shape { dim: 2 dim: 0 }", 1, r"needs a blob with elements; this one is \(2, 0\)"),
     ],
 )
 def test_errors(rest, tops, message):
     with pytest.raises(PrototxtError, match=message):
         Run(dummy(rest), tops=tops)
+
+
+def test_an_unknown_filler_is_found_when_the_net_is_built(tmp_path):
+    definition = 'shape { dim: 1 } data_filler { type: "zeros" }'
+    (tmp_path / "net.prototxt").write_text(f'layer {{ name: "d" top: "d" {dummy(definition)} }}')
+    with pytest.raises(PrototxtError, match="unknown filler 'zeros'"):
+        caffe.Net(tmp_path / "net.prototxt", caffe.TEST)
 
 
 @pytest.mark.parametrize(
