@@ -202,14 +202,15 @@ def _v1_type(v1: caffe_pb2.V1LayerParameter) -> str:
 def _upgrade_input(net: caffe_pb2.NetParameter) -> None:
     """Turn the input fields into one Input layer, the net's first.
 
-    Inputs without any shape, as in a file of weights, are dropped.
+    Inputs without any shape, as in a file of weights, are dropped. With `input_shape` nobody looks
+    at `input_dim`, nor at what is left of either when every input has its shape.
     """
     shapes = [list(shape.dim) for shape in net.input_shape]
     if not shapes:
         dims = list(net.input_dim)
-        shapes = [dims[start : start + 4] for start in range(0, len(dims), 4)]
-    if shapes:
-        if len(shapes) < len(net.input) or (net.input_dim and len(shapes[-1]) < 4):
+        shapes = [dims[start : start + 4] for start in range(0, len(dims) - 3, 4)]
+    if net.input_shape or net.input_dim:
+        if len(shapes) < len(net.input):
             raise PrototxtError(
                 f"the net has {len(net.input)} inputs ({', '.join(map(str, net.input))}), "
                 f"{len(net.input_shape)} input_shape and {len(net.input_dim)} input_dim",

@@ -112,6 +112,26 @@ def test_errors(source, error):
         upgrade(net(source))
 
 
+@pytest.mark.parametrize(
+    "stated",
+    [
+        "input_shape { dim: 5 dim: 6 } input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 4",
+        "input_shape { dim: 5 dim: 6 } input_dim: 1",
+        "input_shape { dim: 5 dim: 6 } input_shape { dim: 7 }",
+    ],
+)
+def test_input_shape_counts_and_not_input_dim(stated):
+    new, _ = upgrade(net(f'input: "a" {stated}'))
+    assert new == net(
+        'layer { name: "input" type: "Input" top: "a" input_param { shape { dim: 5 dim: 6 } } }'
+    )
+
+
+def test_more_input_dim_than_four_for_an_input_are_left_aside():
+    new, _ = upgrade(net('input: "a"' + "".join(f" input_dim: {n}" for n in range(1, 8))))
+    assert list(new.layer[0].input_param.shape[0].dim) == [1, 2, 3, 4]
+
+
 def test_only_three_batch_norm_params_are_changed():
     two = 'layer { type: "BatchNorm" param { lr_mult: 1 } param { lr_mult: 1 } }'
     assert upgrade(net(two))[0] == net(two)
