@@ -218,6 +218,34 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, backend, prefetch):
         np.testing.assert_array_equal(got[1], expected[1])
 
 
+SOLVER = """
+net_param {
+  layer { name: "d" type: "Data" top: "data" top: "label" include { phase: TRAIN }
+    data_param { source: "db" backend: LMDB batch_size: 3 }
+    transform_param { crop_size: 4 mirror: true scale: 0.01 } }
+  layer { name: "d" type: "Data" top: "data" top: "label" include { phase: TEST }
+    data_param { source: "db" backend: LMDB batch_size: 2 }
+    transform_param { crop_size: 4 scale: 0.01 } }
+  layer { name: "score" type: "InnerProduct" bottom: "data" top: "score"
+    inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
+  layer { name: "loss" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top: "loss" }
+}
+base_lr: 0.1 lr_policy: "fixed" momentum: 0.9 random_seed: 5 max_iter: 9 test_iter: 2
+test_interval: 2 snapshot: 4 snapshot_prefix: "net"
+"""
+
+
+def test_a_training_goes_on_from_its_snapshot_as_if_it_had_not_stopped(folder):
+    (folder / "solver.prototxt").write_text(SOLVER)
+    first = caffe.get_solver("solver.prototxt")
+    first.solve()
+    second = caffe.get_solver("solver.prototxt")
+    second.restore("net_iter_4.solverstate")
+    second.solve()
+    for blob, other in zip(first.net.params["score"], second.net.params["score"], strict=True):
+        np.testing.assert_array_equal(blob.data, other.data)
+
+
 def test_rand_skip_starts_somewhere_below(folder):
     starts = set()
     for seed in range(30):
