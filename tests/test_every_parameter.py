@@ -52,14 +52,17 @@ def names_in(path: str) -> frozenset[str]:
         elif isinstance(node, ast.JoinedStr):
             # As f"{name}_h", which stands for pad_h, kernel_h and stride_h.
             texts = (part.value if isinstance(part, ast.Constant) else None for part in node.values)
-            found.add(re.compile("".join(r"\w+" if t is None else re.escape(t) for t in texts)))
+            pattern = "".join("\\w+" if text is None else re.escape(text) for text in texts)
+            # Not f"{a}_{b}", which stands for anything.
+            if re.search(r"[a-z]", pattern.replace("\\w+", "")):
+                found.add(re.compile(pattern))
     return frozenset(found)
 
 
 def says(path: str, name: str) -> bool:
     """Whether the code of a file mentions a field."""
     found = names_in(path)
-    patterns = (other for other in found if not isinstance(other, str) and "_" in other.pattern)
+    patterns = (other for other in found if not isinstance(other, str))
     return name in found or any(pattern.fullmatch(name) for pattern in patterns)
 
 
