@@ -18,7 +18,7 @@ def problems(layer: Described) -> list[str]:
     if not layer.doc.summary:
         found.append("has no docstring")
     if not layer.source:
-        found.append(f"{layer.path} has no 'Source:' in its module docstring")
+        found.append("has no 'Source:' in its module's docstring")
     if layer.type not in " ".join(GROUPS.values()).split():
         found.append("is in no group of docs/layer_reference/layers.py")
     if not layer.code_blocks or "layer {" not in layer.code_blocks[0]:
@@ -34,29 +34,31 @@ def problems(layer: Described) -> list[str]:
 
 
 def _parameter_problems(layer: Described) -> list[str]:
-    found, documented = [], set()
-    messages = [layer.message] if layer.message else []
+    """Each documented parameter must be a field, and each field a documented parameter."""
+    found = []
+    undocumented = {f.full_name: f for f in layer.message.fields} if layer.message else {}
     for entry in layer.parameters:
         for name in entry.names:
-            holder, _, member = name.rpartition(".")
-            if holder:
-                message = _FIELDS[holder].message_type if holder in _FIELDS else None
-            else:
-                message = layer.message
-            if message is not None and member in message.fields_by_name:
-                if message not in messages:
-                    messages.append(message)
-                documented.add((message.name, member))
-                found += _default_problems(name, entry, message.fields_by_name[member])
-            elif name not in _FIELDS:
+            field = _field(layer, name)
+            if field is None:
                 found.append(f"documents '{name}', which no message of it has")
-    for message in messages:
-        found += [
-            f"does not document '{name}' of {message.name}"
-            for name in message.fields_by_name
-            if (message.name, name) not in documented
-        ]
-    return found
+                continue
+            if "." in name:  # all of a message that several types share, or nothing
+                for neighbour in field.containing_type.fields:
+                    undocumented.setdefault(neighbour.full_name, neighbour)
+            found += _default_problems(name, entry, field)
+            undocumented[field.full_name] = None
+    fields = (field for field in undocumented.values() if field is not None)
+    return found + [f"does not document '{f.name}' of {f.containing_type.name}" for f in fields]
+
+
+def _field(layer: Described, name: str):
+    """The descriptor of ``field`` of the type's own message, ``message.field``, or ``message``."""
+    holder, _, member = name.rpartition(".")
+    message = _FIELDS[holder].message_type if holder in _FIELDS else layer.message
+    if message is not None and member in message.fields_by_name:
+        return message.fields_by_name[member]
+    return _FIELDS.get(name)
 
 
 def _default_problems(name: str, entry: Entry, field) -> list[str]:

@@ -29,6 +29,7 @@ GROUPS = {
     "Data": "Data ImageData HDF5Data WindowData MemoryData Input DummyData HDF5Output",
 }
 
+_SOURCE = re.compile(r"^Source: (.*?)(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
 _OWN_FIELDS = {base: f"{name}_param" for base, name in param_name_dict().items()}
 
 
@@ -113,17 +114,13 @@ class Described:
     @property
     def source(self) -> str:
         """Where it comes from: what the module's docstring says after "Source:"."""
-        match = re.search(r"^Source: (.*?)(?=\n\n|\Z)", self.module.body, re.DOTALL | re.MULTILINE)
+        match = _SOURCE.search(self.module.body)
         return match[1] if match else ""
 
     @property
     def module_text(self) -> str:
         """What the module's docstring says besides, if it is about this type alone."""
-        if not self.alone:
-            return ""
-        return re.sub(
-            r"^Source: .*?(?=\n\n|\Z)", "", self.module.body, flags=re.DOTALL | re.MULTILINE
-        ).strip("\n")
+        return _SOURCE.sub("", self.module.body).strip("\n") if self.alone else ""
 
 
 def _blobs(word: str, roles: Roles) -> list[Blob]:

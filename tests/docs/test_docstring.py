@@ -78,6 +78,7 @@ def test_markdown_fences_indented_blocks_and_joins_paragraphs():
         ("negative_slope : float", "states no default for 'negative_slope'; it is 0"),
         ("slope : float", "documents 'slope', which no message of it has"),
         ("engine : accepted and ignored", "does not document 'negative_slope' of ReLUParameter"),
+        ("loss_param.normalize : bool", "does not document 'ignore_label' of LossParameter"),
     ],
 )
 def test_check_compares_with_the_message(field, problem):
