@@ -123,8 +123,10 @@ class PageFile:
         page_size = first[1][0]
         if page_size not in (2**k for k in range(8, 17)):
             raise DamagedError(f"data.mdb says that its pages have {page_size} bytes")
-        metas = [m for m in (first, self._meta(page_size)) if m is not None]
-        _, tree, last_page = max(metas, key=lambda meta: meta[0])
+        second = self._meta(page_size)
+        if second is None:
+            raise DamagedError("the second of data.mdb's two headers is damaged")
+        _, tree, last_page = max(first, second, key=lambda meta: meta[0])
         return page_size, tree, last_page
 
     def _meta(self, offset: int):

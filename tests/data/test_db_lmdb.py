@@ -74,6 +74,15 @@ def test_another_data_format_is_named(content, damaged):
         open_db(damaged(content), "LMDB")
 
 
+def test_either_header_is_needed(content, damaged):
+    # Each transaction writes one of them in turn; the other one's tree is older.
+    for page, message in ((0, "does not begin as an LMDB"), (1, "the second of data.mdb's two")):
+        bad = content.copy()
+        bad[page * PAGE : (page + 1) * PAGE] = bytes(PAGE)
+        with pytest.raises(DataError, match=message):
+            open_db(damaged(bad), "LMDB")
+
+
 def test_a_page_of_zeros_names_the_key_before_it(content, damaged):
     # The leaf with the last keys is the tree page that holds them.
     leaf = content.index(RECORDS[-1][0]) // PAGE
