@@ -52,6 +52,12 @@ def read_caffemodel(source: str | os.PathLike | caffe_pb2.NetParameter) -> Weigh
     ------
     WeightsError
         If the file cannot be read or is no NetParameter.
+
+    Notes
+    -----
+    The derivatives that a solver with `snapshot_diff` writes too are not read: they are those of
+    one batch that is over. Caffe puts them into the net's diffs, where the next backward pass or
+    `clear_param_diffs` ends them. ``blob_proto_to_array(blob, diff=True)`` reads them.
     """
     if isinstance(source, Message):
         return _by_layer(source, blob_proto_to_array, None)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError, EncodeError, Message
 
 from caffe_spn.errors import WeightsError
+from caffe_spn.proto import wire
 from caffe_spn.proto.files import MAX_BYTES, TOO_LARGE, USE_HDF5, atomic_write, read_bytes
 from caffe_spn.proto.printer import is_repeated
 from caffe_spn.proto.wire import Numbers, WireError, extract, length_delimited
@@ -20,6 +21,7 @@ __all__ = ["atomic_write", "parse", "read", "read_bytes", "read_split", "write",
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
+_BLOBS_IN = {"NetParameter": wire.NET, "SolverState": wire.STATE, "BlobProtoVector": {1: wire.BLOB}}
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
@@ -36,12 +38,17 @@ def read(path: str | os.PathLike, message_class: type[AnyMessage]) -> AnyMessage
 
 def parse(data: bytes, message_class: type[AnyMessage], name: str = "<bytes>") -> AnyMessage:
     """Make a message of bytes; `name` is what errors call them. No bytes are an empty message."""
+    kind = message_class.DESCRIPTOR.name
     try:
+        if kind in _BLOBS_IN:
+            # A look at the bytes refuses what would take a hundred times their memory.
+            extract(data, _BLOBS_IN[kind])
         message = message_class.FromString(data)
         _check_texts(message)
         return message
+    except WireError as error:
+        raise not_a_message(data, name, f"they are no {kind}: {error}") from None
     except (DecodeError, UnicodeDecodeError):
-        kind = message_class.DESCRIPTOR.name
         raise not_a_message(data, name, f"they are no {kind}") from None
 
 

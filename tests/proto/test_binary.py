@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from caffe_spn.errors import WeightsError
-from caffe_spn.proto import binary, caffe_pb2, files
+from caffe_spn.proto import binary, caffe_pb2, files, wire
 from caffe_spn.proto.blobs import array_to_blob_proto
 
 
@@ -124,3 +124,32 @@ def test_above_64_megabytes(tmp_path):
     binary.write(tmp_path / "net.caffemodel", net)
     read = binary.read(tmp_path / "net.caffemodel", caffe_pb2.NetParameter)
     assert len(read.layer[2].blobs[0].data) == 10_000_000
+
+
+def nested(number, content):
+    return wire.prefix(number, len(content)) + content
+
+
+@pytest.mark.parametrize(
+    "message_class, data, finding",
+    [
+        # Groups in groups, at the top and where only the library looks.
+        (caffe_pb2.NetParameter, b"\x0b" * 2_000_000, "of a kind that Caffe never writes"),
+        (caffe_pb2.BlobProto, b"\x0b" * 2_000_000, "they are no BlobProto"),
+        (
+            caffe_pb2.NetParameter,
+            nested(100, nested(106, b"\x0b" * 2_000_000)),
+            "they are no NetParameter",
+        ),
+        (caffe_pb2.NetParameter, b"\xa2\x06\x00" * 1_000_000, "more than 1000 layers and blobs"),
+        (caffe_pb2.SolverState, b"\x1a\x00" * 1_000_000, "more than 1000 layers and blobs"),
+        (caffe_pb2.BlobProtoVector, b"\x0a\x00" * 1_000_000, "more than 1000 layers and blobs"),
+        # A length of 2^62.
+        (caffe_pb2.NetParameter, b"\xa2\x06" + b"\x80" * 8 + b"\x40", "but only 0 are left"),
+    ],
+)
+def test_absurd_depth_and_sizes(message_class, data, finding, monkeypatch):
+    # The real limit is a hundred times this; a file up to there takes seconds here.
+    monkeypatch.setattr(wire, "MAX_PARTS", 1000)
+    with pytest.raises(WeightsError, match=finding):
+        binary.parse(data, message_class)
