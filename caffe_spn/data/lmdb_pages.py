@@ -13,6 +13,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _MAGIC, _FORMAT = 0xBEEFC0DE, 1
 _NO_PAGE = 2**64 - 1
@@ -29,9 +30,25 @@ _NODE_OVERFLOW = 0x01
 # Behind the header of the first two pages: magic, format, address, size of the map; two trees;
 # last page, number of the transaction.
 _META = struct.Struct("<IIQQ48s48sQQ")
-# Of a tree: page size (of the first only), flags, depth, branch, leaf and overflow pages,
-# entries, root.
 _TREE = struct.Struct("<IHHQQQQQ")
+
+
+class _Tree(NamedTuple):
+    page_size: int  # of the first tree, that of free pages, only
+    flags: int
+    depth: int
+    branch_pages: int
+    leaf_pages: int
+    overflow_pages: int
+    entries: int
+    root: int
+
+
+class _Meta(NamedTuple):
+    transaction: int
+    page_size: int
+    tree: _Tree
+    last_page: int
 
 
 class DamagedError(Exception):
@@ -71,32 +88,36 @@ class PageFile:
         # Read, not mapped: reading past the end of a file is an error, in a map it is a signal.
         self._file = open(path, "rb", buffering=0)
         self._size = os.fstat(self._file.fileno()).st_size
-        self._page_size, tree, self._last_page = self._newest_meta()
-        self._depth, self.entries, self._root = tree[2], tree[6], tree[7]
-        if (self._last_page + 1) * self._page_size > self._size:
-            raise DamagedError(
-                f"data.mdb has {self._size} bytes and should have"
-                f" {(self._last_page + 1) * self._page_size}; it was cut off"
-            )
+        try:
+            self._meta = self._newest_meta()
+            self._page_size = self._meta.page_size
+            whole = (self._meta.last_page + 1) * self._page_size
+            if whole > self._size:
+                raise DamagedError(
+                    f"data.mdb has {self._size} bytes and should have {whole}; it was cut off"
+                )
+        except BaseException:
+            self.close()
+            raise
+        self.entries = self._meta.tree.entries
 
     def close(self) -> None:
         self._file.close()
 
     def leaves(self) -> Iterator[Leaf]:
         """The pages of records, in the order of their keys."""
-        if self._root == _NO_PAGE:
+        root, depth = self._meta.tree.root, self._meta.tree.depth
+        if root == _NO_PAGE:
             return
         # Each level: the children that are still to be visited, last one first.
-        waiting = [[self._root]]
+        waiting = [[root]]
         while waiting:
             if not waiting[-1]:
                 waiting.pop()
                 continue
             number = waiting[-1].pop()
-            if len(waiting) > self._depth:
-                raise DamagedError(
-                    f"page {number} lies deeper than the tree's {self._depth} levels"
-                )
+            if len(waiting) > depth:
+                raise DamagedError(f"page {number} lies deeper than the tree's {depth} levels")
             page, flags, offsets = self._tree_page(number)
             if flags & _LEAF:
                 yield Leaf(page, offsets)
@@ -116,20 +137,20 @@ class PageFile:
             raise DamagedError("a record is no plain pair of key and value")
         return key, self._overflow(int.from_bytes(leaf.page[key_end : key_end + 8], "little"), size)
 
-    def _newest_meta(self):
-        first = self._meta(0)
+    def _newest_meta(self) -> _Meta:
+        """Transactions write the two headers in turn."""
+        first = self._read_meta(0)
         if first is None:
             raise DamagedError("data.mdb does not begin as an LMDB file does")
-        page_size = first[1][0]
-        if page_size not in (2**k for k in range(8, 17)):
-            raise DamagedError(f"data.mdb says that its pages have {page_size} bytes")
-        second = self._meta(page_size)
+        if first.page_size not in (2**k for k in range(8, 17)):
+            raise DamagedError(f"data.mdb says that its pages have {first.page_size} bytes")
+        second = self._read_meta(first.page_size)
         if second is None:
             raise DamagedError("the second of data.mdb's two headers is damaged")
-        _, tree, last_page = max(first, second, key=lambda meta: meta[0])
-        return page_size, tree, last_page
+        newest = max(first, second, key=lambda meta: meta.transaction)
+        return newest._replace(page_size=first.page_size)
 
-    def _meta(self, offset: int):
+    def _read_meta(self, offset: int) -> _Meta | None:
         content = self._read(offset + _PAGE.size, _META.size)
         if len(content) < _META.size:
             return None
@@ -138,8 +159,8 @@ class PageFile:
             return None
         if version != _FORMAT:
             raise DamagedError(f"data.mdb is of LMDB's data format {version}, not {_FORMAT}")
-        # The page size stands in the tree of free pages, all else in the main one.
-        return transaction, (_TREE.unpack(free)[0], *_TREE.unpack(main)[1:]), last_page
+        page_size = _Tree._make(_TREE.unpack(free)).page_size
+        return _Meta(transaction, page_size, _Tree._make(_TREE.unpack(main)), last_page)
 
     def _tree_page(self, number: int) -> tuple[bytes, int, tuple[int, ...]]:
         page = self._pages(number, 1)
@@ -168,7 +189,7 @@ class PageFile:
         room = pages * self._page_size - _PAGE.size
         if stated != number or flags & 0xF != _OVERFLOW or size > room:
             raise DamagedError(f"page {number} is damaged")
-        if number + pages > self._last_page + 1:
+        if number + pages > self._meta.last_page + 1:
             raise DamagedError(f"a value in page {number} goes beyond the end of the file")
         value = self._read(number * self._page_size + _PAGE.size, size)
         if len(value) < size:
@@ -176,7 +197,7 @@ class PageFile:
         return value
 
     def _pages(self, number: int, count: int) -> bytes:
-        if not 2 <= number <= self._last_page:
+        if not 2 <= number <= self._meta.last_page:
             raise DamagedError(f"there is no page {number}")
         content = self._read(number * self._page_size, count * self._page_size)
         if len(content) < count * self._page_size:
