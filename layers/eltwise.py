@@ -24,20 +24,14 @@ def weighted_sum(inputs, coefficients, out):
         pointwise.weighted_sum(out, 1, x, coefficient, out)
 
 
-def maximum(inputs, out, winner, larger):
-    """out = the largest input, winner = its index; `out` may be the first input.
+def maximum(inputs, out, winner):
+    """out = the largest input, winner (integers) = its index; `out` may be the first input.
 
     At a tie of the first two the second wins; a later one must be larger than all before.
-    `winner` is an integer array, `larger` a bool one.
     """
-    np.less_equal(inputs[0], inputs[1], out=larger)
-    winner[...] = larger
-    np.maximum(inputs[0], inputs[1], out=out)
+    pointwise.larger_of_two(inputs[0], inputs[1], out, winner)
     for i, x in enumerate(inputs[2:], start=2):
-        np.greater(x, out, out=larger)
-        # i grows, so the larger index is the later winner; a masked copy would be 10x slower.
-        np.maximum(winner, larger * winner.dtype.type(i), out=winner)
-        np.maximum(out, x, out=out)
+        pointwise.keep_larger(x, i, out, winner)
 
 
 def scale(x, coefficient, out):
@@ -130,8 +124,7 @@ class Eltwise(Layer):
         elif self.operation == EltwiseParameter.SUM:
             weighted_sum(inputs, self.coefficients, out)
         else:
-            winner = self._winner(bottom)
-            maximum(inputs, out, winner, self.workspace("mask", out.shape, bool))
+            maximum(inputs, out, self._winner(bottom))
 
     def backward_cpu(self, top, propagate_down, bottom):
         # The last first: in place, bottom 0's diff is top_diff.
@@ -146,9 +139,7 @@ class Eltwise(Layer):
         elif self.operation == EltwiseParameter.SUM:
             scale(top_diff, self.coefficients[i], out)
         else:
-            mask = self.workspace("mask", top.shape, bool)
-            np.equal(self._winner(bottom), i, out=mask)
-            np.multiply(top_diff, mask, out=out)
+            pointwise.select(self._winner(bottom), i, top_diff, out)
 
     def _backward_product(self, i, top, bottom):
         inputs = [b.data for b in bottom]

@@ -123,6 +123,33 @@ def weighted_sum(a, weight_a: float, b, weight_b: float, out) -> None:
         out += other
 
 
+def larger_of_two(a, b, out, winner) -> None:
+    """out = the larger of a and b, winner = 1 where b is at least a, else 0; `out` may be `a`."""
+    if _compiled_suits(a, b, out) and winner.dtype == np.uint8:
+        _run_compiled("larger_of_two", a, b, out, winner)
+        return
+    np.less_equal(a, b, out=winner, casting="unsafe")
+    np.maximum(a, b, out=out)
+
+
+def keep_larger(x, index: int, out, winner) -> None:
+    """out = x and winner = index where x is larger than out; `winner` holds smaller indices."""
+    if _compiled_suits(x, out) and winner.dtype == np.uint8:
+        _run_compiled("keep_larger", x, out, winner, np.uint8(index))
+        return
+    # The later winner has the larger index; a masked copy would take ten times as long.
+    np.maximum(winner, (x > out) * winner.dtype.type(index), out=winner)
+    np.maximum(out, x, out=out)
+
+
+def select(winner, index: int, y_diff, x_diff) -> None:
+    """x_diff = y_diff where winner is index, else 0; `x_diff` may be `y_diff`."""
+    if _compiled_suits(y_diff, x_diff) and winner.dtype == np.uint8:
+        _run_compiled("select", winner, y_diff, x_diff, np.uint8(index))
+        return
+    np.multiply(y_diff, winner == index, out=x_diff)
+
+
 def _compiled_suits(*arrays) -> bool:
     return arrays[0].size >= SMALL and cpu.compiled_suits(*arrays)
 
@@ -130,9 +157,10 @@ def _compiled_suits(*arrays) -> bool:
 def _run_compiled(name: str, *arguments) -> None:
     from caffe_spn.cpu import pointwise_compiled
 
-    flat = [a.reshape(-1) if isinstance(a, np.ndarray) else np.float32(a) for a in arguments]
+    flat = [a.reshape(-1) if isinstance(a, np.ndarray) else a for a in arguments]
+    single = [np.float32(a) if isinstance(a, (int, float)) else a for a in flat]
     with cpu.parallel_section():
-        getattr(pointwise_compiled, name)(*flat)
+        getattr(pointwise_compiled, name)(*single)
 
 
 def _run_channels(name: str, *arrays) -> None:

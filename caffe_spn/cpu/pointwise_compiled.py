@@ -101,3 +101,28 @@ def weighted_sum(a, b, out, weight_a, weight_b):
     """out = weight_a * a + weight_b * b"""
     for i in prange(a.size):
         out[i] = weight_a * a[i] + weight_b * b[i]
+
+
+@jit(parallel=True)
+def larger_of_two(a, b, out, winner):
+    """out = the larger of a and b, or NaN; winner = 1 where b is at least a, else 0."""
+    for i in prange(a.size):
+        value, other = a[i], b[i]
+        winner[i] = value <= other
+        out[i] = value if value > other or value != value else other
+
+
+@jit(parallel=True)
+def keep_larger(x, out, winner, index):
+    """out = x and winner = index where x is larger than out; a NaN in x goes to out."""
+    for i in prange(x.size):
+        value, best = x[i], out[i]
+        winner[i] = index if value > best else winner[i]
+        out[i] = value if value > best or value != value else best
+
+
+@jit(parallel=True)
+def select(winner, y_diff, x_diff, index):
+    """x_diff = y_diff where winner is index, else 0 (or NaN)."""
+    for i in prange(y_diff.size):
+        x_diff[i] = y_diff[i] * (ONE if winner[i] == index else ZERO)

@@ -18,7 +18,7 @@ def forward(x, y) -> None:
     if cpu.compiled_suits(x, y):
         _run_compiled("forward", x, y)
         return
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         np.subtract(x, x.max(axis=1, keepdims=True), out=y)
     np.exp(y, out=y)
     y /= y.sum(axis=1, keepdims=True)

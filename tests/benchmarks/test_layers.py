@@ -5,6 +5,7 @@ import pytest
 from benchmarks import layers
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("numba")
 
 
 @pytest.mark.parametrize("case", layers.CASES, ids=lambda case: f"{case.what}-{case.shape}")

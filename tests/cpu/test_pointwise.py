@@ -107,3 +107,27 @@ def test_sigmoid_and_tanh(shape, dtype):
     pointwise.sigmoid(x, x)
     np.testing.assert_array_equal(x, y)
     np.testing.assert_array_equal(diff, x_diff)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SIZES.values(), ids=SIZES)
+def test_largest_of_three(shape, dtype):
+    rng = np.random.default_rng(0)
+    # Few different values, so that there are ties.
+    a, b, c = (rng.integers(-2, 3, shape).astype(dtype) for _ in range(3))
+    for i, x in enumerate((a, b, c)):
+        x.flat[i] = np.nan
+    out, winner = np.empty_like(a), np.empty(shape, np.uint8)
+    pointwise.larger_of_two(a, b, out, winner)
+    np.testing.assert_array_equal(out, np.maximum(a, b))
+    wanted = np.where(a <= b, 1, 0)
+    np.testing.assert_array_equal(winner, wanted)
+    wanted = np.where(c > out, 2, wanted)
+    pointwise.keep_larger(c, 2, out, winner)
+    np.testing.assert_array_equal(out, np.maximum(np.maximum(a, b), c))
+    np.testing.assert_array_equal(winner, wanted)
+    diff = rng.standard_normal(shape).astype(dtype)
+    parts = [np.empty_like(diff) for _ in range(3)]
+    for i, part in enumerate(parts):
+        pointwise.select(winner, i, diff, part)
+        np.testing.assert_array_equal(part, np.where(wanted == i, diff, 0))
