@@ -55,7 +55,8 @@ def check(param) -> None:
             f"stepsize is {param.stepsize}; lr_policy '{policy}' needs stepsize > 0",
             help="state after how many iterations the learning rate changes, e.g. stepsize: 1000",
         )
-    if policy == "poly" and param.max_iter <= 0:
+    # To the power 0, the default, the rate is constant whatever max_iter is.
+    if policy == "poly" and param.power and param.max_iter <= 0:
         raise PrototxtError(
             f"max_iter is {param.max_iter}; lr_policy 'poly' needs max_iter > 0",
             help="poly goes to zero at max_iter, e.g. max_iter: 60000",
@@ -107,7 +108,7 @@ def learning_rate(param, iteration: int, current_step: int = 0) -> float:
         return base * _power(gamma, iteration)
     if policy == "inv":
         return base * (1.0 + gamma * iteration) ** -power
-    if policy == "poly":
+    if policy == "poly" and power:
         # Past max_iter the base is negative: no real power. Caffe would go on with NaN.
         left = max(0.0, 1.0 - iteration / param.max_iter)
         return base * left**power if left or power > 0 else base

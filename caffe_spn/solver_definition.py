@@ -153,7 +153,12 @@ class SolverDefinition:
     def weights(self) -> list[str]:
         """The files of the field `weights`; an entry may name several, with commas between."""
         names = [name.strip() for entry in self.param.weights for name in entry.split(",")]
-        return [self.find(name) for name in names if name]
+        if "" in names:
+            raise self.error(
+                f"weights names no file in {', '.join(map(repr, self.param.weights))}",
+                help="leave the field out, or the comma",
+            )
+        return [self.find(name) for name in names]
 
     def _generic_net(self) -> NetDefinition | None:
         if self.param.HasField("net_param"):

@@ -51,6 +51,9 @@ def test_poly_stays_at_zero_past_the_end():
 
 def test_poly_with_power_zero_is_constant():
     assert lr_policy.learning_rate(solver_param("poly", power=0), 20) == 0.5
+    endless = solver_param("poly", power=0, max_iter=0)
+    lr_policy.check(endless)
+    assert lr_policy.learning_rate(endless, 3) == 0.5
 
 
 def test_sigmoid_far_before_its_middle_does_not_overflow():

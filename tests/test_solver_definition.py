@@ -6,7 +6,7 @@ import os
 import pytest
 
 import caffe_spn as caffe
-from caffe_spn.errors import CaffeSpnError, WeightsError
+from caffe_spn.errors import CaffeSpnError, PrototxtError, WeightsError
 from caffe_spn.proto import caffe_pb2
 from caffe_spn.solver import get_solver
 from caffe_spn.solver_definition import SolverDefinition
@@ -90,6 +90,12 @@ def test_weights_may_be_several_in_one_entry(tmp_path):
     fresh = make_solver(tmp_path, text)
     assert (weights(fresh) == 7).all()
     assert (fresh.test_nets[0].params["i"][0].data == 7).all()
+
+
+@pytest.mark.parametrize("stated", ['weights: ""', 'weights: "a.caffemodel,"'])
+def test_weights_without_a_name_are_refused(tmp_path, stated):
+    with pytest.raises(PrototxtError, match="weights names no file"):
+        make_solver(tmp_path, stated)
 
 
 def test_random_seed_repeats_the_initial_weights(tmp_path):
