@@ -15,7 +15,6 @@ import numpy as np
 from google.protobuf.message import Message
 
 from caffe_spn.errors import CaffeSpnError, WeightsError
-from caffe_spn.graph.upgrade import upgrade
 from caffe_spn.proto import binary, caffe_pb2, wire
 from caffe_spn.proto.blobs import (
     LegacyArray,
@@ -62,7 +61,7 @@ def read_caffemodel(source: str | os.PathLike | caffe_pb2.NetParameter) -> Weigh
     if isinstance(source, Message):
         return _by_layer(source, blob_proto_to_array, None)
     name = os.fspath(source)
-    net_param, numbers = binary.read_split(source, caffe_pb2.NetParameter, wire.NET)
+    net_param, numbers = binary.read_split(source, caffe_pb2.NetParameter, wire.WEIGHTS)
     try:
         return _by_layer(net_param, lambda b: numbers_to_array(b, numbers[wire.index_of(b)]), name)
     except UnicodeDecodeError as error:
@@ -167,8 +166,13 @@ def apply(net, weights: Mapping[str, Sequence], strict_counts=True, where=None) 
 
 def _by_layer(net_param: caffe_pb2.NetParameter, to_array, where: str | None) -> Weights:
     weights: Weights = {}
+    if net_param.layer and net_param.layers:
+        raise WeightsError("the net has both 'layer' and the old 'layers'", where)
     try:
-        for layer in upgrade(net_param)[0].layer:
+        for layer in (*net_param.layer, *net_param.layers):
+            # The first generation stands inside the second.
+            if layer.DESCRIPTOR.name == "V1LayerParameter" and layer.HasField("layer"):
+                layer = layer.layer
             # The library gives out bytes for a name that is not UTF-8.
             name = layer.name if isinstance(layer.name, str) else layer.name.decode("utf-8")
             # A name that comes twice counts where, and as, it comes last.

@@ -12,8 +12,8 @@ import caffe_spn as caffe
 from caffe_spn import weights_io
 from caffe_spn.blob import Blob
 from caffe_spn.errors import WeightsError
-from caffe_spn.proto import caffe_pb2
-from caffe_spn.proto.blobs import array_to_blob_proto
+from caffe_spn.proto import caffe_pb2, wire
+from caffe_spn.proto.blobs import array_to_blob_proto, blob_pieces
 from tests import golden_cases as golden
 
 
@@ -122,16 +122,35 @@ def test_a_net_is_written_as_its_message(write_diff, tmp_path):
         assert len(net.learnable_params) == 4
 
 
-def test_hostile_sizes_are_refused_before_memory_is_taken(tmp_path):
+def test_hostile_sizes_are_refused_before_memory_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(wire, "MAX_PARTS", 2000)
     path = tmp_path / "n.caffemodel"
-    path.write_bytes(b"\xa2\x06\x00" * 200_000)
+    path.write_bytes(b"\xa2\x06\x00" * 100_000)
     tracemalloc.start()
     try:
-        with pytest.raises(WeightsError, match="more than 100000 layers and blobs"):
+        with pytest.raises(WeightsError, match="more than 2000 layers and blobs"):
             weights_io.read_caffemodel(path)
-        assert tracemalloc.get_traced_memory()[1] < 10 * path.stat().st_size
+        assert tracemalloc.get_traced_memory()[1] < 2 * path.stat().st_size
     finally:
         tracemalloc.stop()
+
+
+def test_weights_of_a_fork_whose_definition_makes_no_sense_here(tmp_path):
+    """Its numbers stand for other fields, of other types: Caffe's 143 is a message, 147 too."""
+    array = np.arange(3, dtype=np.float32)
+    blob = b"".join(blob_pieces(7, array))
+    odd = wire.prefix(143, 4) + b"text" + wire.prefix(147, 3) + b"\xff\xff\xff" + b"\xa0\x09\x01"
+    layer = wire.prefix(1, 1) + b"a" + wire.prefix(2, 2) + b"\xff\xff" + odd + blob
+    path = tmp_path / "n.caffemodel"
+    path.write_bytes(wire.prefix(100, len(layer)) + layer)
+    (read,) = weights_io.read_caffemodel(path)["a"]
+    np.testing.assert_array_equal(read, array)
+
+
+def test_layers_of_two_generations_are_refused():
+    net = caffe_pb2.NetParameter(layer=[{"name": "a"}], layers=[{"name": "b"}])
+    with pytest.raises(WeightsError, match="both 'layer' and the old 'layers'"):
+        weights_io.read_caffemodel(net)
 
 
 def test_wrong_blob_names_the_file(tmp_path):

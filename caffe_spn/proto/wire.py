@@ -29,6 +29,14 @@ NET = {100: {7: BLOB}, 2: {6: BLOB, 1: {50: BLOB}}}
 """Where a NetParameter has blobs: layer.blobs, layers.blobs, layers.layer.blobs."""
 STATE = {3: BLOB}
 """Where a SolverState has blobs: history."""
+KEEP, DROP, OTHERS = "keep", "drop", -1
+WEIGHTS = {
+    100: {1: KEEP, 7: BLOB, OTHERS: DROP},
+    2: {4: KEEP, 6: BLOB, 1: {1: KEEP, 50: BLOB, OTHERS: DROP}, OTHERS: DROP},
+    OTHERS: DROP,
+}
+"""Of a NetParameter only the layers' names and blobs. The definition in a fork's file may make no
+sense with Caffe's field numbers; its weights do."""
 
 # What a message may have around its numbers. A few bytes of a file can become a hundred times as
 # many in the library's memory; the largest networks have some thousand layers and a megabyte of
@@ -76,7 +84,8 @@ def extract(buffer: bytes, fields: dict) -> tuple[bytes, list[Numbers]]:
     buffer : bytes
         The message.
     fields : dict
-        Field numbers on the way to blobs, as in `NET`; the others are left as they are.
+        Field numbers on the way to blobs, as in `NET`; the others are left as they are, or left
+        out where `OTHERS` says `DROP`.
 
     Returns
     -------
@@ -132,8 +141,10 @@ class _Walk:
         position = start
         while position < end:
             number, kind, value, after = _field(self.view, position, end)
-            inner = fields.get(number) if kind == BYTES else None
-            if inner is None:
+            inner = fields.get(number, fields.get(OTHERS, KEEP))
+            if inner is DROP:
+                pass
+            elif inner is KEEP or kind != BYTES:
                 self._check_structure(len(out) + after - position, position)
                 out += self.view[position:after]
             else:
