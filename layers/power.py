@@ -92,11 +92,24 @@ class Power(PowerFamilyLayer):
         derivative = bottom[0].diff if bottom[0] is top[0] else self.workspace("d", top[0].shape)
         if self.slope == 0 or self.power == 1:
             derivative.fill(self.slope)
+        elif bottom[0] is top[0] and self.power != 2:
+            self._quotient(top[0].data, derivative)
         else:
             affine(bottom[0].data, self.scale, self.shift, derivative)
             raise_to(derivative, self.power - 1)
             derivative *= self.slope
         np.multiply(top[0].diff, derivative, out=bottom[0].diff)
+
+    def _quotient(self, y, out):
+        """Caffe's derivative slope * y / (shift + scale * x), with y in x's place."""
+        if self.shift == 0:
+            # It divides by x and multiplies by the power; y / y is 1.
+            out.fill(self.power)
+            return
+        affine(y, self.scale, self.shift, out)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            np.divide(y, out, out=out)
+        out *= self.slope
 
 
 @register("Exp")

@@ -73,6 +73,29 @@ def test_in_place_warns_of_caffes_gradient(name):
         run.backward(np.ones((2, 3)))
 
 
+@pytest.mark.filterwarnings("ignore:.*in place ignores")
+@pytest.mark.parametrize(
+    "name, factor",
+    [
+        ("affine", lambda y: -2),
+        ("square", lambda y: 2 * (y - 1)),
+        ("cube", lambda y: 3),
+        ("root", lambda y: 0.5),
+        ("inverse", lambda y: -y / (y + 0.5)),
+        ("power_zero", lambda y: 0),
+        ("log", lambda y: 1 / y),
+    ],
+)
+def test_gradient_in_place_is_caffes(name, factor):
+    # Caffe takes its derivative with the output in the input's place, writes it over the gradient
+    # from above, and multiplies the two: what comes out is the derivative's square.
+    x = inputs(2, 3)
+    run = Run(CASES[name][0], x, in_place=True)
+    outputs = run.out.copy()
+    expected = np.vectorize(factor, otypes=[float])(outputs) ** 2
+    np.testing.assert_allclose(run.backward(normal(2, 3))[0], expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     "definition, message",
     [
