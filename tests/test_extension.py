@@ -12,6 +12,7 @@ import caffe_spn as caffe
 from caffe_spn.errors import CaffeSpnError, PrototxtError
 from caffe_spn.gradient_check import check_gradients
 from caffe_spn.proto import caffe_pb2
+from caffe_spn.tools import main as cli
 from tests.extensions import extensible
 from tests.tools.cli import caffe_spn
 
@@ -104,19 +105,24 @@ def test_a_net_from_before_is_still_written(fork):
     net.copy_from("net.caffemodel")
 
 
-@pytest.mark.parametrize("how", ["options", "environment", "after"])
-def test_commands_speak_the_dialect(how, fork, monkeypatch):
-    both = ["--extend", "deeplab.proto", "--extend=interp.py"]
-    command = ["check", "deeplab.prototxt"]
-    refused = caffe_spn(fork, *command)
-    assert refused.returncode == 1
-    assert "belongs to the DeepLab and PSPNet forks" in refused.stdout
-    if how == "environment":
-        monkeypatch.setenv("CAFFE_SPN_EXTEND", os.pathsep.join(("deeplab.proto", "interp.py")))
-        both = []
-    result = caffe_spn(fork, *(command + both if how == "after" else both + command))
+BOTH = ["--extend", "deeplab.proto", "--extend=interp.py"]
+
+
+def test_a_command_speaks_the_dialect(fork):
+    result = caffe_spn(fork, *BOTH, "check", "deeplab.prototxt")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Interp" in result.stdout
+
+
+@pytest.mark.parametrize("how", ["behind", "environment", "nothing"])
+def test_other_ways_to_say_it(how, fork, monkeypatch, capsys):
+    words = ["check", "deeplab.prototxt"] + (BOTH if how == "behind" else [])
+    if how == "environment":
+        monkeypatch.setenv("CAFFE_SPN_EXTEND", os.pathsep.join(("deeplab.proto", "interp.py")))
+    code = cli.main(words)
+    shown = capsys.readouterr().out
+    assert code == (1 if how == "nothing" else 0)
+    assert ("belongs to the DeepLab and PSPNet forks" in shown) == (how == "nothing")
 
 
 def test_scripts_that_are_run_speak_it_and_keep_their_own_options(fork):
@@ -124,22 +130,23 @@ def test_scripts_that_are_run_speak_it_and_keep_their_own_options(fork):
         "import sys, caffe\nprint(caffe.Net('deeplab.prototxt', caffe.TEST).blobs['y'].shape)\n"
         "print(sys.argv[1:])\n"
     )
-    both = ["--extend", "deeplab.proto", "--extend", "interp.py"]
-    result = caffe_spn(fork, *both, "run", "script.py", "--extend", "mine", "--debug")
+    result = caffe_spn(fork, *BOTH, "run", "script.py", "--extend", "mine", "--debug")
     assert result.returncode == 0, result.stderr
     assert result.stdout == "(2, 3, 7, 9)\n['--extend', 'mine', '--debug']\n"
 
 
-def test_wrong_usage(fork):
-    for words, error in (
+@pytest.mark.parametrize(
+    "words, error",
+    [
         (["check", "deeplab.prototxt", "--extend"], "--extend needs a file"),
         (["--extend", "nothing.py", "check", "deeplab.prototxt"], "no such file"),
         (["--extend", "nothing", "check", "deeplab.prototxt"], "no Python module 'nothing'"),
         (["--extend", "nothing.proto", "check", "deeplab.prototxt"], "no such file"),
-    ):
-        result = caffe_spn(fork, *words)
-        assert result.returncode == 1
-        assert error in result.stderr
+    ],
+)
+def test_wrong_usage(words, error, fork, capsys):
+    assert cli.main(words) == 1
+    assert error in capsys.readouterr().err
 
 
 def test_modules_by_name_and_what_lies_beside_a_file(extensible, monkeypatch):
