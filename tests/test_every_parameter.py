@@ -16,6 +16,7 @@ import pytest
 import caffe_spn as caffe
 from caffe_spn.layer import Layer, layer_class
 from caffe_spn.proto import caffe_pb2, text
+from caffe_spn.unread_params import unread_params
 from docs.layer_reference.layers import Described
 
 PACKAGE = Path(caffe.__file__).parent
@@ -114,15 +115,63 @@ def test_fields_of_what_is_shared(message):
     assert silent == {key for key in IGNORED if key[0] == message}
 
 
-def test_a_net_that_states_debug_info_shows_it(caplog):
+@pytest.mark.parametrize("layer_type", list(caffe.layer_type_list()))
+def test_messages_that_a_layer_reads(layer_type):
+    """What is warned of as unread is nowhere in the layer's own files; what is not, is there."""
+    definition = caffe_pb2.LayerParameter(type=layer_type)
+    fields = [f for f in definition.DESCRIPTOR.fields if f.name.endswith("_param")]
+    for field in fields:
+        getattr(definition, field.name).SetInParent()
+    unread = set(unread_params(definition))
+    read = {field.name for field in fields} - unread
+    own = Path(inspect.getsourcefile(layer_class(layer_type)))
+    # These two have nothing but an engine.
+    read -= {"sigmoid_param", "tanh_param"}
+    assert all(any(says(path, name) for path in files_of(layer_type)) for name in read)
+    shared = {"loss_param", "transform_param", "softmax_param", "convolution_param"}
+    assert not [name for name in unread & shared if says(str(own), name)]
+
+
+def warnings_of(source, caplog):
+    net = caffe.Net(text.parse(INPUT + source, caffe_pb2.NetParameter()), caffe.TEST)
+    net.close()
+    return caplog.messages
+
+
+@pytest.fixture
+def log(caplog):
+    logger = logging.getLogger("caffe_spn")
+    propagate, logger.propagate = logger.propagate, True
+    with caplog.at_level("INFO", "caffe_spn"):
+        yield caplog
+    logger.propagate = propagate
+
+
+INPUT = """
+layer { name: "x" type: "Input" top: "x" top: "t"
+        input_param { shape { dim: 2 dim: 3 } shape { dim: 2 } } }
+"""
+
+
+def test_a_message_of_another_type_is_warned_of(log):
+    source = """
+        layer { name: "a" type: "Accuracy" bottom: "x" bottom: "t" top: "a"
+                loss_param { ignore_label: 1 } pooling_param { } accuracy_param { } }
+    """
+    want = ["layer 'a' (Accuracy): this type reads no loss_param and no pooling_param"]
+    assert warnings_of(source, log) == want
+
+
+def test_no_warning_without_need(log):
+    source = 'layer { name: "s" type: "SoftmaxWithLoss" bottom: "x" bottom: "t" loss_param { } }'
+    assert warnings_of(source, log) == []
+
+
+def test_a_net_that_states_debug_info_shows_it(log):
     source = """
         debug_info: true
         layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 } } }
         layer { name: "p" type: "Power" bottom: "x" top: "y" power_param { shift: 3 } }
     """
-    with caplog.at_level("INFO", "caffe_spn"):
-        logger = logging.getLogger("caffe_spn")
-        propagate, logger.propagate = logger.propagate, True
-        caffe.Net(text.parse(source, caffe_pb2.NetParameter()), caffe.TEST).forward()
-        logger.propagate = propagate
-    assert "    [Forward] Layer p, top blob y data: 3" in caplog.messages
+    caffe.Net(text.parse(source, caffe_pb2.NetParameter()), caffe.TEST).forward()
+    assert "    [Forward] Layer p, top blob y data: 3" in log.messages
