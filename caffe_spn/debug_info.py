@@ -61,10 +61,11 @@ class DebugInfo:
                     f"{start}, bottom blob {net.blob_names[blob_id]} diff: {mean:g}", "net.cpp:621"
                 )
         layer = net.layers[index]
-        for number, name in self._parameters(index):
+        for number, blob in enumerate(layer.blobs):
             if layer.param_propagate_down[number]:
-                mean = _mean_abs(layer.blobs[number].diff)
-                info(f"{start}, param blob {name} diff: {mean:g}", "net.cpp:632")
+                # By its number, even where it has a name.
+                mean = _mean_abs(blob.diff)
+                info(f"{start}, param blob {number} diff: {mean:g}", "net.cpp:632")
 
     def _totals(self) -> None:
         data = [blob.data.ravel() for blob in self._net.learnable_params]

@@ -21,7 +21,10 @@ def share(net, other) -> None:
     WeightsError
         Listing every parameter whose shape or number differs; nothing is shared then.
     """
-    mine = dict(zip(net.layer_names, net.layers, strict=True))
+    mine = {}
+    for name, layer in zip(net.layer_names, net.layers, strict=True):
+        # Of several layers of one name, Caffe takes the first.
+        mine.setdefault(name, layer)
     pairs = []
     misfits = []
     for name, layer in zip(other.layer_names, other.layers, strict=True):

@@ -236,6 +236,15 @@ def test_debug_info_shows_the_displayed_iterations(tmp_path, caplog):
     assert messages[0].endswith("data: 0.5")
 
 
+def test_debug_info_calls_parameters_by_name_only_on_the_way_forward(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "caffe_spn")
+    net = NET.replace('top: "y"', 'top: "y" param { name: "w" }')
+    make_solver(tmp_path, "debug_info: true display: 1", net=net).step(1)
+    messages = [r.getMessage().split(": ")[0] for r in caplog.records]
+    assert "    [Forward] Layer i, param blob w data" in messages
+    assert "    [Backward] Layer i, param blob 0 diff" in messages
+
+
 # What cannot go on
 
 

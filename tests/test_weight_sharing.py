@@ -32,6 +32,14 @@ def test_layers_of_equal_name_share_memory_and_others_are_left(make):
     assert net.params["a"][0].diff_memory is not source.params["a"][0].diff_memory
 
 
+def test_of_two_layers_of_one_name_the_first_is_meant(make):
+    source, net = make(), make(('name: "b"', 'name: "a"'))
+    source.params["a"][0].data[...] = 3
+    net.share_with(source)
+    assert (net.layers[1].blobs[0].data == 3).all()
+    assert not net.layers[2].blobs[0].data.any()
+
+
 def test_all_misfits_are_listed_and_nothing_is_shared(make):
     source = make()
     net = make(("num_output: 4", "num_output: 6"))
