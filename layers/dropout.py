@@ -23,7 +23,7 @@ class Dropout(OwnRandom, NeuronLayer):
     Raises
     ------
     PrototxtError
-        If the ratio lies elsewhere.
+        If the ratio lies elsewhere, at the first forward pass in training.
 
     Examples
     --------
@@ -37,12 +37,15 @@ class Dropout(OwnRandom, NeuronLayer):
 
     def setup(self, bottom, top):
         self.ratio = self.layer_param.dropout_param.dropout_ratio
+        self.start_random()
+
+    def _check_ratio(self) -> None:
+        # Not in setup: where nothing is dropped any ratio will do, and Caffe builds such nets.
         if not 0 <= self.ratio < 1:
             raise self.param_error(
                 f"has dropout_ratio {self.ratio:g}; it must be at least 0 and less than 1",
                 help="it is the share of elements that are dropped",
             )
-        self.start_random()
 
     def forward_cpu(self, bottom, top):
         x, y = bottom[0].data, top[0].data
@@ -50,6 +53,7 @@ class Dropout(OwnRandom, NeuronLayer):
             if x is not y:
                 y[...] = x
             return
+        self._check_ratio()
         mask = self._mask(x.shape)
         self.rng.random(out=mask, dtype=mask.dtype)
         np.greater_equal(mask, self.ratio, out=mask, casting="unsafe")

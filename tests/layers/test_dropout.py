@@ -64,7 +64,8 @@ def test_testing_passes_all(in_place):
 
 
 @pytest.mark.parametrize("ratio", [1, -0.1, "nan"])
-def test_ratio_is_checked(ratio):
+def test_ratio_is_checked_where_it_counts(ratio):
+    np.testing.assert_array_equal(Run(dropout(ratio), normal(2), phase=TEST).out, normal(2))
     with pytest.raises(PrototxtError, match="it must be at least 0 and less than 1"):
         Run(dropout(ratio), normal(2))
 
