@@ -83,7 +83,7 @@ class Data(BatchLayer):
 
     def setup(self, bottom, top):
         param = self.layer_param.data_param
-        self._refuse_old_fields(param)
+        self.refuse_old_fields("data_param")
         if not param.source:
             raise self.param_error(
                 "has no source", help='data_param { source: "train_lmdb" backend: LMDB }'
@@ -115,14 +115,6 @@ class Data(BatchLayer):
         top[0].reshape(batch_size, *values.shape)
         if len(top) > 1:
             top[1].reshape(batch_size)
-
-    def _refuse_old_fields(self, param) -> None:
-        for name in ("scale", "mean_file", "crop_size", "mirror"):
-            if param.HasField(name):
-                raise self.param_error(
-                    f"data_param has {name}, which Caffe ignores in a current definition",
-                    help=f"write transform_param {{ {name}: ... }}, or take it out",
-                )
 
 
 def _producer(

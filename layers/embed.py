@@ -20,7 +20,9 @@ class Embed(Layer):
     num_output : int
         The length of a vector.
     bias_term : bool, default True
+        Whether a number for each output is learned and added.
     weight_filler, bias_filler : FillerParameter, default constant 0
+        What weights and biases start from.
 
     Bottoms, tops
     -------------

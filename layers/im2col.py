@@ -62,12 +62,18 @@ class Im2col(MovingKernel):
     Parameters (`convolution_param`)
     --------------------------------
     kernel_size : int, once or for each spatial axis
-    kernel_h, kernel_w : int, in place of `kernel_size` for two spatial axes
-    stride : int, once or for each spatial axis; 1 if left out
-    stride_h, stride_w : int, in place of `stride`
-    pad : int, once or for each spatial axis; 0 if left out
-    pad_h, pad_w : int, default 0, in place of `pad`
-    dilation : int, once or for each spatial axis; 1 if left out
+        How many elements the kernel covers.
+    kernel_h, kernel_w : int
+        Instead of `kernel_size`, for two spatial axes.
+    stride : int, once or for each spatial axis, default 1
+        By how much the kernel moves.
+    stride_h, stride_w : int
+        Instead of `stride`.
+    pad : int, once or for each spatial axis, default 0
+        Zeros around the bottom, on either side.
+    pad_h, pad_w : int, default 0
+        Instead of `pad`.
+    dilation : int, once or for each spatial axis, default 1
         Distance of the pixels that neighbouring elements of the kernel see.
     axis : int, default 1
         The axis of the channels; the spatial axes follow it. May count from the back.

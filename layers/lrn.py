@@ -22,7 +22,9 @@ class LRN(Layer):
     local_size : int, default 5
         Odd: how many channels, or how many rows and columns, are neighbours.
     alpha : float, default 1
+        How much the neighbours count.
     beta : float, default 0.75
+        The exponent.
     norm_region : {ACROSS_CHANNELS, WITHIN_CHANNEL}, default ACROSS_CHANNELS
         The neighbours are local_size channels around each at the same pixel, or local_size x
         local_size pixels of the same channel. n is their number, also where some of them lie
@@ -30,6 +32,7 @@ class LRN(Layer):
     k : float, default 1
         WITHIN_CHANNEL takes 1 instead, as in Caffe, and warns if another number is given.
     engine : accepted and ignored
+        There is one implementation.
 
     Bottoms, tops
     -------------

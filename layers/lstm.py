@@ -26,6 +26,7 @@ class LSTM(Recurrent):
     num_output : int, default 0
         H, the size of the state and of the output; 0 is refused.
     weight_filler, bias_filler : FillerParameter, default constant 0
+        What weights and biases start from.
     expose_hidden : bool, default False
         Take the first states as two more bottoms and give the last ones as two more tops; the
         layer then carries nothing over from one forward pass to the next.

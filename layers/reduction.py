@@ -29,6 +29,7 @@ class Reduction(Layer):
     axis : int, default 0
         The first axis that is summed up, with all those behind it. May count from the back.
     coeff : float, default 1
+        What the result is multiplied by.
 
     Bottoms, tops
     -------------

@@ -20,6 +20,7 @@ class RNN(Recurrent):
     num_output : int, default 0
         H, the size of the state and of the output; 0 is refused.
     weight_filler, bias_filler : FillerParameter, default constant 0
+        What weights and biases start from.
     expose_hidden : bool, default False
         Take the first state as one more bottom and give the last one as one more top; the layer
         then carries nothing over from one forward pass to the next.

@@ -19,8 +19,7 @@ class ROI(Layer):
 
     Parameters
     ----------
-    pooled_h : int, default 128
-    pooled_w : int, default 128
+    pooled_h, pooled_w : int, default 128
         Height and width of the patches. Nothing is pooled: the regions must have this size.
 
     Bottoms, tops

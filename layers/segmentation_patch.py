@@ -29,7 +29,9 @@ class SegmentationPatch(BatchLayer):
     split : str, default "train"
         The list in its ImageSets/Segmentation.
     images_folder : str, default "JPEGImages"
+        The folder of the images in `source`.
     labels_folder : str, default "SegmentationClass"
+        The folder of the label maps, PNGs of class indices.
     coarse : str, default ""
         Folder of coarse maps, NAME.npy, .npz, .h5 or .mat, (K, h, w) of any resolution; without
         it they are made from the labels (`caffe_spn.data.coarse.make_coarse`).

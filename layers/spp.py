@@ -32,6 +32,7 @@ class SPP(OwnRandom, Layer):
     pool : {MAX, AVE, STOCHASTIC}, default MAX
         As in Pooling.
     engine : accepted and ignored
+        There is one implementation.
 
     Bottoms, tops
     -------------

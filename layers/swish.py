@@ -18,6 +18,7 @@ class Swish(NeuronLayer):
     Parameters
     ----------
     beta : float, default 1
+        How steep the sigmoid is.
 
     Examples
     --------

@@ -112,12 +112,8 @@ class WindowData(BatchLayer):
         self.start(partial(_producer, windows, options, mean), PREFETCH)
 
     def _check(self, param, transform) -> None:
-        for name in ("mean_file", "crop_size", "mirror"):
-            if param.HasField(name):
-                raise self.param_error(
-                    f"window_data_param has {name}, which Caffe ignores in a current definition",
-                    help=f"write transform_param {{ {name}: ... }}, or take it out",
-                )
+        # Its own scale is what counts, and stays.
+        self.refuse_old_fields("window_data_param", ("mean_file", "crop_size", "mirror"))
         if param.batch_size < 1:
             raise self.param_error("batch_size is 0; it must be at least 1")
         if not transform.crop_size:

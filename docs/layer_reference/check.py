@@ -38,6 +38,8 @@ def _parameter_problems(layer: Described) -> list[str]:
     found = []
     undocumented = {f.full_name: f for f in layer.message.fields} if layer.message else {}
     for entry in layer.parameters:
+        if not entry.text:
+            found.append(f"says nothing about '{', '.join(entry.names)}'")
         for name in entry.names:
             field = _field(layer, name)
             if field is None:

@@ -76,6 +76,7 @@ def test_markdown_fences_indented_blocks_and_joins_paragraphs():
     [
         ("negative_slope : float, default 1", "states default 1 for 'negative_slope'; it is 0"),
         ("negative_slope : float", "states no default for 'negative_slope'; it is 0"),
+        ("negative_slope : float, default 0", "says nothing about 'negative_slope'"),
         ("slope : float", "documents 'slope', which no message of it has"),
         ("engine : accepted and ignored", "does not document 'negative_slope' of ReLUParameter"),
         ("loss_param.normalize : bool", "does not document 'ignore_label' of LossParameter"),

@@ -87,7 +87,8 @@ def test_docstring_agrees_with_message_and_registration(layer_type):
 
 
 @pytest.mark.parametrize("layer_type", LAYERS)
-def test_example_runs(layer_type, example_module):
+def test_example_runs(layer_type, example_module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # HDF5Output writes
     definition = parsed(LAYERS[layer_type])
     assert layer_type in [layer.type for layer in definition.layer]
     if layer_type in READ_FILES:
