@@ -10,6 +10,7 @@ A parameter that a layer shares with an earlier one is kept under its owner only
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import numpy as np
@@ -20,16 +21,19 @@ from caffe_spn.proto.files import atomic_write
 # Deflate, the strongest filter of HDF5, shrinks zeros 1032 times.
 _MAX_COMPRESSION = 1100
 
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# How a .caffemodel begins: with its name, a layer of an old generation, or one of today's.
+_NET_PARAMETER = (b"\x0a", b"\x12", b"\xa2\x06")
+
 
 def is_hdf5(path: str | os.PathLike) -> bool:
-    """Whether a file is HDF5, by its name or its first bytes."""
-    if os.fspath(path).endswith(".h5"):
+    """Whether a file is HDF5, by its first bytes, or by its name where they do not tell."""
+    start = b""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        start = file.read(8)
+    if start == _SIGNATURE:
         return True
-    try:
-        with open(path, "rb") as file:
-            return file.read(8) == b"\x89HDF\r\n\x1a\n"
-    except OSError:
-        return False
+    return os.fspath(path).endswith(".h5") and not start.startswith(_NET_PARAMETER)
 
 
 def read_h5(path: str | os.PathLike) -> dict[str, list[np.ndarray | None]]:

@@ -12,8 +12,9 @@ import caffe_spn as caffe
 from caffe_spn import weights_io
 from caffe_spn.blob import Blob
 from caffe_spn.errors import WeightsError
-from caffe_spn.proto import caffe_pb2, wire
+from caffe_spn.proto import binary, caffe_pb2, text, wire
 from caffe_spn.proto.blobs import array_to_blob_proto, blob_pieces
+from caffe_spn.weights_h5 import is_hdf5
 from tests import golden_cases as golden
 
 
@@ -53,7 +54,6 @@ def test_recorded_damage(case):
 
 
 def layer_types(case):
-    from caffe_spn.proto import text
 
     net = text.read(golden.FOLDER / f"{case['name']}.prototxt", caffe_pb2.NetParameter)
     return {layer.type for layer in net.layer}
@@ -254,6 +254,19 @@ def test_h5_has_shared_parameters_once_and_diffs_if_asked(tmp_path):
     weights_io.apply(net, read, strict_counts=False)
     with pytest.raises(WeightsError, match="layer 'b': 1 arrays in the file, 2 parameters"):
         weights_io.apply(fake_net(b=[(2,), (3,)]), read, strict_counts=False)
+
+
+@pytest.mark.parametrize("name", ["n.caffemodel.h5", "n.caffemodel"])
+def test_the_content_and_not_the_name_says_what_a_file_is(name, tmp_path):
+    path = tmp_path / name
+    weights_io.write_h5(path, fake_net(a=[(1,)]))
+    assert is_hdf5(path)
+    for message in ('name: "n"', 'layers { layer { name: "a" } }', 'layer { name: "a" }'):
+        binary.write(path, text.parse(message, caffe_pb2.NetParameter()))
+        assert not is_hdf5(path)
+    # What is neither is called what its name says, and refused as that.
+    path.write_bytes(b"neither")
+    assert is_hdf5(path) == name.endswith(".h5")
 
 
 @pytest.mark.parametrize(
