@@ -54,7 +54,6 @@ def test_recorded_damage(case):
 
 
 def layer_types(case):
-
     net = text.read(golden.FOLDER / f"{case['name']}.prototxt", caffe_pb2.NetParameter)
     return {layer.type for layer in net.layer}
 
