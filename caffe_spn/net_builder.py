@@ -17,8 +17,7 @@ from caffe_spn.graph.splits import unknown_bottom
 from caffe_spn.layer import Layer, create_layer
 from caffe_spn.layer_errors import say_layer
 from caffe_spn.proto import caffe_pb2
-from caffe_spn.training_log import logger
-from caffe_spn.unread_params import unread_params
+from caffe_spn.unread_params import warn_of_unread
 from caffe_spn.vectors import LayerVec, RawBlobVec
 
 AUTOMATIC_TOP = "(automatic)"
@@ -156,7 +155,7 @@ class NetBuilder:
         layer = create_layer(layer_param, dtype=self.dtype)
         # A user's class may read what it likes.
         if type(layer).__module__.startswith("caffe_spn."):
-            self._warn_of_unread(layer_param, where)
+            warn_of_unread(layer_param, self.place)
         bottom_ids = [self._bottom(layer_param, j) for j in range(len(layer_param.bottom))]
         top_ids = [self._top(layer_param, j, where) for j in range(len(layer_param.top))]
         if layer.is_loss:
@@ -172,12 +171,6 @@ class NetBuilder:
         self.layer_params.append(layer_param)
         self.bottom_ids.append(bottom_ids)
         self.top_ids.append(top_ids)
-
-    def _warn_of_unread(self, layer_param, where: str) -> None:
-        unread = unread_params(layer_param)
-        if unread:
-            place = ": ".join(part for part in (self.place(layer_param), where) if part)
-            logger.warning("%s: this type reads no %s", place, " and no ".join(unread))
 
     def _bottom(self, layer_param, index: int) -> int:
         name = layer_param.bottom[index]

@@ -7,6 +7,9 @@ layer in a loss_param.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+
+from caffe_spn.training_log import logger
 
 # Types that read another one's message, or a shared one, besides or instead of their own.
 _BORROWED = {
@@ -23,6 +26,15 @@ _BORROWED = {
     "MemoryData": ("transform_param",),
     "WindowData": ("transform_param",),
 }
+
+
+def warn_of_unread(layer_param, place: Callable[[object], str | None]) -> None:
+    """Log what `unread_params` finds; `place` knows the file and line of a layer, or None."""
+    unread = unread_params(layer_param)
+    if unread:
+        layer = f"layer '{layer_param.name}' ({layer_param.type})"
+        where = ": ".join(part for part in (place(layer_param), layer) if part)
+        logger.warning("%s: this type reads no %s", where, " and no ".join(unread))
 
 
 def unread_params(layer_param) -> list[str]:

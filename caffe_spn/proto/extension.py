@@ -22,8 +22,9 @@ from google.protobuf import descriptor_pb2
 
 from caffe_spn.errors import PrototxtError
 from caffe_spn.proto import caffe_pb2
-from caffe_spn.proto.compile import Parsed, parse_proto, resolve
+from caffe_spn.proto.compile import resolve
 from caffe_spn.proto.files import read_bytes
+from caffe_spn.proto.schema_parser import Parsed, parse_proto
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 # Where Caffe's fields go whose numbers a fork has; its files never have such numbers.
