@@ -28,7 +28,8 @@ def build_nets(definition: SolverDefinition, allow_python: bool = True) -> list[
     """
     train, tests = definition.train_net(), definition.test_nets()
     weights = definition.weights()
-    info(f"Creating training net from {train.origin}", "solver.cpp:102")
+    how = f"from {train.origin}" if train.file else f"specified in {train.origin}."
+    info(f"Creating training net {how}", "solver.cpp:102")
     nets = [_build(train, weights, allow_python)]
     for index, test in enumerate(tests):
         info(f"Creating test net (#{index}) specified by {test.origin}", "solver.cpp:201")

@@ -1,6 +1,7 @@
 """Which solver definitions build, and which nets they make: the recorded cases, and file places."""
 
 import json
+import logging
 import os
 
 import pytest
@@ -64,6 +65,34 @@ def test_from_a_message():
     solver.step(1)
     assert solver.iter == 1
     assert not param.net_param.HasField("state")
+
+
+@pytest.mark.parametrize(
+    "stated, lines",
+    [
+        (
+            f"net_param {{ {NET} }} test_iter: 1 test_interval: 1",
+            [
+                "Creating training net specified in net_param.",
+                "Creating test net (#0) specified by net_param",
+            ],
+        ),
+        (
+            f'train_net: "net.prototxt" test_net_param {{ {NET} }} test_iter: 1 test_interval: 1',
+            [
+                "Creating training net from train_net file: net.prototxt",
+                "Creating test net (#0) specified by test_net_param",
+            ],
+        ),
+    ],
+)
+def test_the_log_says_where_nets_come_from_as_caffes_does(tmp_path, caplog, stated, lines):
+    caplog.set_level(logging.INFO, "caffe_spn")
+    (tmp_path / "net.prototxt").write_text(NET)
+    (tmp_path / "solver.prototxt").write_text(f'base_lr: 0.1 lr_policy: "fixed" {stated}')
+    get_solver(tmp_path / "solver.prototxt")
+    found = [r.getMessage() for r in caplog.records]
+    assert [line for line in found if line.startswith("Creating")] == lines
 
 
 def test_old_solver_type(tmp_path):
