@@ -172,10 +172,8 @@ class Net(PycaffeNet):
                 shapes = [t.shape for t in top] if any(layer.loss_weights) else None
                 layer.reshape(bottom, top)
                 layer.forward(bottom, top)
-            except CaffeSpnError as error:
-                raise self._at_layer(error, i) from error
             except Exception as error:
-                say_layer(error, self.layer_params[i], self._place)
+                self._say_layer(error, i)
                 raise
             if shapes is not None:
                 loss += self._layer_loss(layer, top, shapes)
@@ -202,10 +200,8 @@ class Net(PycaffeNet):
                     self.layers[i].backward(
                         self.top_vecs[i], self.bottom_need_backward[i], self.bottom_vecs[i]
                     )
-                except CaffeSpnError as error:
-                    raise self._at_layer(error, i) from error
                 except Exception as error:
-                    say_layer(error, self.layer_params[i], self._place)
+                    self._say_layer(error, i)
                     raise
             self._notify("after_backward", i)
 
@@ -214,10 +210,8 @@ class Net(PycaffeNet):
         for i, layer in enumerate(self.layers):
             try:
                 layer.reshape(self.bottom_vecs[i], self.top_vecs[i])
-            except CaffeSpnError as error:
-                raise self._at_layer(error, i) from error
             except Exception as error:
-                say_layer(error, self.layer_params[i], self._place)
+                self._say_layer(error, i)
                 raise
 
     def clear_param_diffs(self) -> None:
@@ -299,8 +293,10 @@ class Net(PycaffeNet):
             return error
         return type(error)(error.message, f"{self._source}: {error.where}", error.help)
 
-    def _at_layer(self, error: CaffeSpnError, index: int) -> CaffeSpnError:
-        return at_layer(error, self.layer_params[index], self._place)
+    def _say_layer(self, error: Exception, index: int) -> None:
+        if isinstance(error, CaffeSpnError):
+            raise at_layer(error, self.layer_params[index], self._place) from error
+        say_layer(error, self.layer_params[index], self._place)
 
     def _notify(self, event: str, index: int) -> None:
         for callback in self._callbacks[event]:
