@@ -2,15 +2,12 @@
 
 import re
 
-import pytest
-
 from tests.docs.page_script import run_page
 
 # The refinement network learns for two steps instead of 200: it must run, not be good.
 SHORTER = (("--iterations 200", "--iterations 2"), ("mynet_iter_200", "mynet_iter_2"))
 
 
-@pytest.mark.slow
 def test_tutorial_runs(tmp_path):
     shown = run_page("tutorial.md", tmp_path, *SHORTER)
     assert float(re.search(r"^accuracy ([\d.]+)$", shown, re.MULTILINE)[1]) > 0.9
