@@ -39,8 +39,10 @@ class LayerTimes:
     def measure(self, passes: int) -> None:
         """Run forward and backward, once for nothing and then `passes` times."""
         info("Performing Forward", "caffe.cpp:344")
-        loss = self._run()
+        loss = self.net.forward_loss()
         info(f"Initial loss: {loss:g}", "caffe.cpp:349")
+        info("Performing Backward", "caffe.cpp:350")
+        self.net.backward_pass()
         self.forward[:] = self.backward[:] = 0
         info("*** Benchmark begins ***", "caffe.cpp:353")
         info(f"Testing for {passes} iterations.", "caffe.cpp:354")

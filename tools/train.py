@@ -101,6 +101,7 @@ def _train(options, output) -> int:
     if weights and not state:
         # As in newer versions of Caffe, weights named here stand in for the solver's own.
         del param.weights[:]
+    info("Use CPU.", "caffe.cpp:197")
     solver = get_solver(
         definition, create_snapshot_dir=True, allow_python=not options.no_python_layers
     )
@@ -114,10 +115,11 @@ def _train(options, output) -> int:
         solver.handle_signals(options.sigint_effect, options.sighup_effect)
         if state:
             info(f"Resuming from {state}", "caffe.cpp:245")
+            solver.restore(state)
         elif options.resume:
             output.say(f"no snapshot at {param.snapshot_prefix} yet; starting from the beginning")
         info("Starting Optimization", "caffe.cpp:251")
-        solver.solve(state)
+        solver.solve()
         info("Optimization Done.", "caffe.cpp:254")
         finished = solver.iter >= param.max_iter
     finally:

@@ -84,7 +84,10 @@ def test_time_says_what_caffe_says_and_a_table(folder):
     result = caffe_spn(folder, "time", "--model", "net.prototxt", "--iterations", 3)
     assert result.returncode == 0, result.stderr
     said = lines(result.stderr)
-    assert said.index("*** Benchmark begins ***") < said.index("Testing for 3 iterations.")
+    assert said[:2] == ["Use CPU.", "Performing Forward"]
+    assert re.fullmatch(r"Initial loss: [\d.e-]+", said[2])
+    begin = ["Performing Backward", "*** Benchmark begins ***", "Testing for 3 iterations."]
+    assert said[3:6] == begin
     assert sum("forward-backward time" in line for line in said) == 3
     assert any(re.fullmatch(r"     score\tforward: [\d.e-]+ ms\.", line) for line in said)
     assert any(re.fullmatch(r"      loss\tbackward: [\d.e-]+ ms\.", line) for line in said)

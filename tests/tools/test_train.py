@@ -102,7 +102,11 @@ def test_a_resumed_training_is_the_uninterrupted_one(trained, tmp_path):
     assert "no snapshot at out/deep/net yet" in first.stderr
     assert (tmp_path / "out/deep/net_iter_5.solverstate").exists()
     second = caffe_spn(tmp_path, *arguments)
-    assert "Resuming from out/deep/net_iter_5.solverstate" in second.stderr
+    said = [line.split("] ", 1)[-1] for line in second.stderr.splitlines()]
+    # The state is restored before the training begins, with Caffe's lines in Caffe's order.
+    order = ["Use CPU.", "Resuming from out/deep/net_iter_5.solverstate"]
+    order += ["SGDSolver: restoring history", "Starting Optimization", "Solving tiny"]
+    assert [line for line in said if line in order] == order
     assert weights(tmp_path, 8) == weights(folder, 8)
     # Caffe's own spelling.
     third = caffe_spn(
