@@ -18,6 +18,8 @@ class BatchLayer(Layer):
     """
 
     _batches: Prefetcher | None = None
+    # The batch that comes next, where there is no prefetcher to ask.
+    _next_batch = 0
 
     def start(self, make_produce: Callable[[int], Callable[[int], Batch]], prefetch: int, seed=0):
         """Say where batches come from.
@@ -55,6 +57,8 @@ class BatchLayer(Layer):
                 )
 
     def forward_cpu(self, bottom, top) -> None:
+        if self._batches is None:
+            self._batches = self._prefetcher()
         for blob, values in zip(top, self._batches.get(), strict=False):
             blob.reshape(*values.shape)
             blob.data[...] = values
@@ -64,7 +68,9 @@ class BatchLayer(Layer):
 
     def state(self) -> dict:
         """What to keep so that a later run goes on with the batch that would come next."""
-        return {"seed": self._seed, "next_batch": self._batches.next_batch}
+        batches = self._batches
+        next_batch = self._next_batch if batches is None else batches.next_batch
+        return {"seed": self._seed, "next_batch": next_batch}
 
     def restore_state(self, state: dict) -> None:
         """Go on where `state` was taken."""
@@ -75,19 +81,20 @@ class BatchLayer(Layer):
                 f"cannot go on from {state!r}; a data layer's state has seed and next_batch",
                 where=self.where,
             ) from error
-        self._batches.close()
-        self._seed = seed
-        self._batches = self._prefetcher(next_batch)
+        self.close()
+        self._seed, self._next_batch = seed, next_batch
 
     def close(self) -> None:
         """End the background thread; the next forward starts it again where it was."""
         if self._batches is not None:
             self._batches.close()
-            # With the function that made the batches goes what it had open, such as a database.
-            self._batches = self._prefetcher(self._batches.next_batch)
+            self._next_batch = self._batches.next_batch
+            # With the function that made the batches goes what it had open, such as a database. A
+            # new one is made when it is wanted: this may be the end of the interpreter.
+            self._batches = None
 
-    def _prefetcher(self, next_batch: int = 0) -> Prefetcher:
-        return Prefetcher(self._make_produce(self._seed), self._prefetch, next_batch)
+    def _prefetcher(self) -> Prefetcher:
+        return Prefetcher(self._make_produce(self._seed), self._prefetch, self._next_batch)
 
 
 def _own_share(make_produce: Callable) -> Callable:
