@@ -22,7 +22,9 @@ import functools
 from collections import Counter
 
 from caffe_spn.errors import PrototxtError, nearest
+from caffe_spn.layer import layer_type_list
 from caffe_spn.proto import caffe_pb2
+from caffe_spn.proto.dialects import field_help, type_help
 
 
 def param_name_dict() -> dict[str, str]:
@@ -77,7 +79,7 @@ def assign_proto(proto, name: str, val) -> None:
         near = nearest(name, proto.DESCRIPTOR.fields_by_name)
         raise UnknownFieldError(
             f"{proto.DESCRIPTOR.name} has no field '{name}'",
-            help=f"did you mean '{near}'?" if near else None,
+            help=field_help(name) or (f"did you mean '{near}'?" if near else None),
         )
     field = getattr(proto, name)
     if hasattr(field, "extend"):
@@ -195,6 +197,10 @@ class Function:
 
 def _located(error: Exception, layer) -> PrototxtError:
     where = f"layer '{layer.name}' ({layer.type})"
+    known = layer_type_list()
+    if isinstance(error, UnknownFieldError) and layer.type not in known:
+        # The type is what is wrong: with it go its parameters.
+        return UnknownFieldError(error.message, where=where, help=type_help(layer.type, known))
     if isinstance(error, PrototxtError):
         return type(error)(error.message, where=where, help=error.help)
     return PrototxtError(str(error), where=where)
@@ -229,13 +235,13 @@ class NetSpec:
     def __delitem__(self, item: str) -> None:
         del self.tops[item]
 
-    def keys(self):
+    def keys(self) -> list[str]:
         """The names of the tops."""
-        return self.tops.keys()
+        return list(self.tops)
 
-    def vals(self):
+    def vals(self) -> list[Top]:
         """The tops."""
-        return self.tops.values()
+        return list(self.tops.values())
 
     def update(self, name: str, params: dict) -> None:
         """Change parameters of the layer that makes top `name`."""

@@ -200,7 +200,8 @@ def test_netspec_is_a_mapping_of_tops():
     n = NetSpec()
     n["odd name"] = L.Input(shape=dict(dim=1))
     n.y = L.ReLU(n["odd name"])
-    assert list(n.keys()) == ["odd name", "y"] and list(n.vals()) == [n["odd name"], n.y]
+    # Lists: generators go on with net[net.keys()[-1]].
+    assert n.keys() == ["odd name", "y"] and n.vals() == [n["odd name"], n.y]
     del n["odd name"]
     assert names(n.to_proto()) == ["Input1", "y"]
     with pytest.raises(KeyError):
@@ -243,6 +244,18 @@ def test_unknown_parameter_names_layer_and_nearest_field():
 def test_unknown_parameter_of_a_type_without_own_parameters():
     with pytest.raises(PrototxtError, match="LayerParameter has no field 'axiss'"):
         L.SoftmaxWithLoss(axiss=1).to_proto()
+
+
+def test_parameter_of_a_fork_names_the_fork():
+    with pytest.raises(PrototxtError, match=r"'hole' belongs to the DeepLab fork.*dilation says"):
+        L.Convolution(hole=2).to_proto()
+
+
+def test_parameter_of_a_type_that_is_not_known_says_where_the_type_is_from():
+    with pytest.raises(PrototxtError, match=r"no field 'scale_filler'\n.*'Normalize' .* SSD fork"):
+        L.Normalize(scale_filler=dict(value=20)).to_proto()
+    with pytest.raises(PrototxtError, match=r"no field 'kernel_size'\n.*mean 'Convolution'"):
+        L.Convolusion(kernel_size=3).to_proto()
 
 
 def test_value_of_a_wrong_type_names_the_layer():
