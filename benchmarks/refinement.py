@@ -22,8 +22,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.refinement_network import CONNECTIONS, write_network
+from benchmarks.refinement_result import RESULT
 
-RESULT = "result.json"
 LOG = "train.jsonl"
 CLOCK = "clock.json"
 REMEASURED = "remeasured.caffemodel"

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.refinement import RESULT
-from benchmarks.refinement_report import UNITS, model_of
+from benchmarks.refinement_result import RESULT, UNITS, model_of
 from benchmarks.refinement_scores import Model
 from caffe_spn import visual
 

@@ -12,11 +12,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.refinement import RESULT
-from benchmarks.refinement_network import CONNECTIONS
+from benchmarks.refinement_result import MODELS, RESULT, TITLES, UNITS, model_of, name_of
 
-TITLES = {"dsb2018": "DSB 2018", "fassegv3": "FASSEG v3"}
-MODELS = {"none": "no propagation", "one-way": "one-way", "three-way": "three-way"}
 MEASURES = {
     "accuracy": "overall accuracy",
     "mean_accuracy": "mean accuracy",
@@ -24,8 +21,6 @@ MEASURES = {
     "boundary_accuracy": "band accuracy",
 }
 PAGE = "results.md"
-# Of the design that is compared; others are named.
-UNITS = 2
 
 
 def report(runs: Sequence[Path], docs: Path) -> None:
@@ -68,17 +63,6 @@ def read(folder: Path) -> list[dict]:
         return result["set"], result["units"] != UNITS, model, result["seed"]
 
     return sorted(results, key=place)
-
-
-def name_of(result: dict) -> str:
-    units = "" if result["units"] == UNITS else f"_{result['units']}unit"
-    return f"{result['set']}_{result['connection']}{units}_{result['seed']}"
-
-
-def model_of(result: dict) -> str:
-    """What the tables call a result's model."""
-    model = MODELS[result["connection"]]
-    return model if result["units"] == UNITS else f"{model}, {result['units']} unit"
 
 
 def tables(results: Sequence[dict]) -> dict[str, str]:
@@ -203,6 +187,3 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence]) -> str:
 def _short_lists(text: str) -> str:
     """JSON with innermost lists and objects on one line each."""
     return re.sub(r"[\[{][^\[\]{}]*[\]}]", lambda match: " ".join(match[0].split()), text)
-
-
-assert set(MODELS) == set(CONNECTIONS)

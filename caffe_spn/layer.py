@@ -17,43 +17,10 @@ from caffe_spn.blob import Blob
 from caffe_spn.errors import PrototxtError, ShapeError
 from caffe_spn.proto import caffe_pb2
 from caffe_spn.proto.dialects import type_help
+from caffe_spn.roles import Roles
 from caffe_spn.vectors import BlobVec, StringVec
 
 _registry: dict[str, Callable[..., Layer]] = {}
-
-
-class Roles:
-    """How many blobs a layer takes or makes, and what they are called.
-
-    Parameters
-    ----------
-    names : sequence of str
-        A name stands for one blob; ``name?`` may be missing; ``name*`` stands for any number
-        and ``name+`` for at least one. The last two come last.
-    """
-
-    def __init__(self, names: Sequence[str]):
-        self.names = tuple(n.rstrip("?*+") for n in names)
-        variadic = bool(names) and names[-1][-1] in "*+"
-        self.minimum = sum(n[-1] not in "?*" for n in names)
-        self.maximum = None if variadic else len(names)
-
-    def describe(self) -> str:
-        if self.maximum is None:
-            count = f"at least {self.minimum}"
-        elif self.minimum == self.maximum:
-            count = str(self.minimum)
-        else:
-            count = f"{self.minimum} to {self.maximum}"
-        return f"{count} ({', '.join(self.names)})" if self.names else count
-
-    def accepts(self, count: int) -> bool:
-        return count >= self.minimum and (self.maximum is None or count <= self.maximum)
-
-    def name(self, index: int) -> str:
-        if not self.names:
-            return ""
-        return self.names[min(index, len(self.names) - 1)]
 
 
 class Layer:
@@ -222,7 +189,7 @@ def register(
     layer_type : str
         What a prototxt says in ``type:``.
     bottoms, tops : sequence of str
-        The blobs' roles; see `Roles` for ``?``, ``*`` and ``+``.
+        The blobs' roles; see `caffe_spn.roles.Roles` for ``?``, ``*`` and ``+``.
     in_place : bool, default True
         Whether a top may be a bottom.
     replace : bool, default False

@@ -19,8 +19,9 @@ import numpy as np
 from caffe_spn.blob import Blob
 from caffe_spn.cpu.matmul import matmul
 from caffe_spn.errors import DataError, PrototxtError
-from caffe_spn.layer import Layer, Roles
+from caffe_spn.layer import Layer
 from caffe_spn.layers.carried_state import CarriedState
+from caffe_spn.roles import Roles
 
 # The parameters that every recurrent layer has; the static one, if there is one, is in between.
 WEIGHTS, BIAS, STATIC = 0, 1, 2

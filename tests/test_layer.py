@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import caffe_spn as caffe
-from caffe_spn.layer import Roles, create_layer, layer_class
+from caffe_spn.layer import create_layer, layer_class
 from caffe_spn.proto import caffe_pb2
+from caffe_spn.roles import Roles
 
 
 @pytest.mark.parametrize(

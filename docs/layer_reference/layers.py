@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from caffe_spn.layer import Roles, layer_class, layer_type_list
+from caffe_spn.layer import layer_class, layer_type_list
 from caffe_spn.layers.neuron import NeuronLayer
 from caffe_spn.net_spec import param_name_dict
 from caffe_spn.proto import caffe_pb2
+from caffe_spn.roles import Roles
 from docs.layer_reference import docstring
 from docs.layer_reference.docstring import Docstring, Entry
 
