@@ -9,6 +9,9 @@ Threads: Numba runs parallel loops on threads of its own. Its portable threading
 so every call of a parallel kernel is made under `parallel_section`. Loops inside such a kernel
 must not call a library that starts threads itself (a BLAS, OpenMP): the two pools would fight
 over the cores. Threads that prepare data in the background must not call kernels at all.
+
+A child made by fork() does not have Numba's threads, and OpenMP ends a process that asks for them:
+where the parent has used them, the child computes with NumPy.
 """
 
 from __future__ import annotations
@@ -23,28 +26,38 @@ from contextlib import contextmanager
 import numpy as np
 
 _lock = threading.RLock()
+# Whether parallel kernels have run here, and whether they had before this process was forked.
+_threads_used = False
+_threads_lost = False
 
 
-def _renew_lock() -> None:
-    # A child made by fork() would wait forever for a thread that it does not have.
-    global _lock
+def _after_fork_in_child() -> None:
+    # The child would wait forever for a thread that it does not have.
+    global _lock, _threads_lost
     _lock = threading.RLock()
+    _threads_lost = _threads_used
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @contextmanager
 def parallel_section() -> Iterator[None]:
     """Hold the process-wide lock under which parallel kernels run."""
+    global _threads_used
     with _lock:
+        _threads_used = True
         yield
 
 
-@functools.cache
 def compiled() -> bool:
-    """Whether Numba is installed, so that the compiled kernels can be used."""
+    """Whether the compiled kernels can be used: Numba is installed, and its threads are here."""
+    return _installed() and not _threads_lost
+
+
+@functools.cache
+def _installed() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
