@@ -120,7 +120,9 @@ class Layer:
                     f"has {len(blobs)} {word}(s); {self.type} {verb} {roles.describe()}",
                     help=f"name one '{word}:' for each of them",
                 )
-        if not self.in_place_allowed and any(t is b for t in top for b in bottom):
+        # A loss would give its first bottom the shape of a single number.
+        separate = self.is_loss or not self.in_place_allowed
+        if separate and any(t is b for t in top for b in bottom):
             raise self.param_error(
                 f"{self.type} cannot compute in place (a top has the name of a bottom)",
                 help="give the top a name of its own",

@@ -10,7 +10,7 @@ from caffe_spn.layers.loss import check_label_count, read_labels
 from caffe_spn.layers.softmax import around_axis
 
 
-@register("Accuracy", bottoms=("scores", "labels"), tops=("accuracy", "per_class?"))
+@register("Accuracy", bottoms=("scores", "labels"), tops=("accuracy", "per_class?"), in_place=False)
 class Accuracy(Layer):
     """accuracy = the share of positions whose label is among the `top_k` best scores
 

@@ -31,6 +31,14 @@ def test_wrong_number_of_blobs_names_the_roles():
         layer.check_arity([caffe.Blob()], [caffe.Blob()])
 
 
+@pytest.mark.parametrize("kind", ["EuclideanLoss", "HingeLoss", "SoftmaxWithLoss", "Accuracy"])
+def test_losses_and_measures_are_not_computed_in_place(kind):
+    layer = create_layer(caffe_pb2.LayerParameter(name="l", type=kind))
+    scores = caffe.Blob((2, 3))
+    with pytest.raises(caffe.PrototxtError, match=f"{kind} cannot compute in place"):
+        layer.check_arity([scores, caffe.Blob((2,))], [scores])
+
+
 def test_unknown_type_names_the_nearest():
     with pytest.raises(caffe.PrototxtError, match="unknown layer type 'RELU'") as caught:
         layer_class("RELU")
