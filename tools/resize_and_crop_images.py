@@ -76,8 +76,9 @@ def main(argv: Sequence[str]) -> int:
             help="name another one",
         )
     names = read_names(options.input, source) if options.input else find_names(source)
-    crop = {"opencv": crop_as_opencv, "pil": crop_as_pillow}[options.image_lib]
-    work = partial(_work, crop, source, target, options.output_side_length)
+    # With the qualities in which Caffe's tool writes JPEG; other formats have no such thing.
+    crop, quality = {"opencv": (crop_as_opencv, 95), "pil": (crop_as_pillow, 75)}[options.image_lib]
+    work = partial(_work, crop, quality, source, target, options.output_side_length)
     done = ordered_map(work, names, options.num_clients)
     errors = [error for error in progress(done, "image", len(names)) if error]
     for error in errors:
@@ -113,14 +114,15 @@ def read_names(path: str, folder: str) -> list[str]:
     return names
 
 
-def _work(crop: Callable, source: str, target: str, side: int, name: str) -> str | None:
+def _work(
+    crop: Callable, quality: int, source: str, target: str, side: int, name: str
+) -> str | None:
     """Write one square; returns what went wrong."""
     output = os.path.join(target, name)
     try:
         square = crop(os.path.join(source, name), side)
         os.makedirs(os.path.dirname(output), exist_ok=True)
-        # What OpenCV takes for JPEG; other formats have no such thing.
-        square.save(output, quality=95)
+        square.save(output, quality=quality)
     except CaffeSpnError as error:
         return str(error)
     except (OSError, ValueError) as error:

@@ -58,6 +58,13 @@ def test_smoothing(photos, tmp_path, capsys):
     np.testing.assert_allclose(square.mean(axis=(0, 1)), middle.mean(axis=(0, 1)), atol=1)
 
 
+@pytest.mark.parametrize(("library", "quality"), [("opencv", 95), ("pil", 75)])
+def test_a_jpeg_has_the_quality_that_caffe_writes(library, quality, photos, tmp_path, capsys):
+    assert cli.main(["resize_and_crop_images", *ARGUMENTS, "--image_lib", library]) == 0
+    Image.new("RGB", (8, 8)).save("same.jpg", quality=quality)
+    assert Image.open("squares/cup.jpg").quantization == Image.open("same.jpg").quantization
+
+
 def test_a_broken_image_is_named_and_the_others_are_made(photos, tmp_path, capsys):
     (photos / "broken.png").write_bytes(b"\x89PNG")
     assert cli.main(["resize_and_crop_images", *ARGUMENTS]) == 1
