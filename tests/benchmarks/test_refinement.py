@@ -15,6 +15,13 @@ from tests.data.tiny_sets import make_set
 DOCS = Path(__file__).parents[2] / "docs"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_batches():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmarks.batch_statistics.BATCHES", 2)
+        yield
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     root = tmp_path_factory.mktemp("tiny")
@@ -74,8 +81,7 @@ def test_a_resumed_run_scores_the_same_and_keeps_its_time(finished, source):
         assert after[key] == before[key]
 
 
-def test_statistics_are_plain_averages_over_the_batches(finished, source, tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.batch_statistics.BATCHES", 2)
+def test_statistics_are_plain_averages_over_the_batches(finished, source, tmp_path):
     network = finished / "net" / "train.prototxt"
     weights = finished / refinement.REMEASURED
     measure_statistics(network, weights, tmp_path / "w.caffemodel", seed=1)
