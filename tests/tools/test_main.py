@@ -97,7 +97,7 @@ def test_debug_shows_the_stack(tmp_path, capsys):
     for words in (["--debug", "time", "--model", "none"], ["time", "--model", "none", "--debug"]):
         assert cli.main(words) == 1
         shown = capsys.readouterr().err
-        assert shown.startswith("Traceback")
+        assert "\nTraceback (most recent call last):\n" in "\n" + shown
         # The message comes last all the same.
         assert shown.splitlines()[-2:] == ["none", "  there is no such file"]
 
