@@ -254,15 +254,9 @@ class Net(PycaffeNet):
         WeightsError
             Listing every parameter whose shape or number differs; nothing is copied then.
         """
-        from caffe_spn import weights_h5, weights_io
+        from caffe_spn import weights_io
 
-        where = os.fspath(weights) if isinstance(weights, (str, os.PathLike)) else None
-        strict_counts = True
-        if where is not None and weights_h5.is_hdf5(where):
-            weights, strict_counts = weights_io.read_h5(where), False
-        elif not isinstance(weights, dict):
-            weights = weights_io.read_caffemodel(weights)
-        weights_io.apply(self, weights, strict_counts, where)
+        weights_io.load(self, weights)
 
     def share_trained_layers_with(self, other: Net) -> None:
         """Use the parameters of the layers of equal name in `other`, in the same memory.

@@ -22,9 +22,17 @@ from caffe_spn.proto.blobs import (
     blob_proto_to_array,
     numbers_to_array,
 )
-from caffe_spn.weights_h5 import read_h5, write_h5
+from caffe_spn.weights_h5 import is_hdf5, read_h5, write_h5
 
-__all__ = ["Weights", "apply", "read_caffemodel", "read_h5", "write_caffemodel", "write_h5"]
+__all__ = [
+    "Weights",
+    "apply",
+    "load",
+    "read_caffemodel",
+    "read_h5",
+    "write_caffemodel",
+    "write_h5",
+]
 
 Weights = dict[str, list[np.ndarray | None]]
 
@@ -113,6 +121,23 @@ def _around_blobs(layer_param) -> tuple[bytes, bytes]:
             after.ClearField(field.name)
     before.DiscardUnknownFields()
     return before.SerializeToString(), after.SerializeToString()
+
+
+def load(net, weights: str | os.PathLike | caffe_pb2.NetParameter | Mapping[str, Sequence]) -> None:
+    """Copy parameters into a net from a file of either kind, a NetParameter or a dict.
+
+    Raises
+    ------
+    WeightsError
+        See `read_caffemodel`, `read_h5` and `apply`.
+    """
+    where = os.fspath(weights) if isinstance(weights, (str, os.PathLike)) else None
+    if where is not None and is_hdf5(where):
+        apply(net, read_h5(where), strict_counts=False, where=where)
+    elif isinstance(weights, Mapping):
+        apply(net, weights)
+    else:
+        apply(net, read_caffemodel(weights), where=where)
 
 
 def apply(net, weights: Mapping[str, Sequence], strict_counts=True, where=None) -> None:

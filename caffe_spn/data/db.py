@@ -79,11 +79,6 @@ def kind_of(folder: str | os.PathLike) -> str | None:
     return None
 
 
-def key_text(key: bytes) -> str:
-    """A key for people to read."""
-    return key.decode("utf-8", errors="backslashreplace")
-
-
 class DatabaseWriter:
     """Writes a new database; a context manager.
 

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Iterator
 
-from caffe_spn.data.db import key_text
+from caffe_spn.data.db_keys import key_text
 from caffe_spn.errors import DataError
 
 # LevelDB lets one process open a database, and that only once: whoever reads the same one shares

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from caffe_spn.data.db import key_text
+from caffe_spn.data.db_keys import key_text
 from caffe_spn.data.lmdb_pages import DamagedError, PageFile
 from caffe_spn.errors import DataError
 

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from caffe_spn.data.db import Database, key_text
+from caffe_spn.data.db import Database
+from caffe_spn.data.db_keys import key_text
 from caffe_spn.data.transformer import DataTransformer
 from caffe_spn.errors import DataError
 from caffe_spn.proto import caffe_pb2
