@@ -2,9 +2,8 @@
 
 `python -m benchmarks.feeding` trains CaffeNet and ResNet-18 for some steps and prints, for each,
 the share of the time that goes to the Data layer's forward pass: there a step waits for a batch
-that is not ready, and copies it into its blob. It also prints what a step takes when nothing is
-read, since threads that decode take processors away, and how many images a second the reader
-delivers alone.
+that is not ready, and copies it into its blob. Beside it stand the images a second that the reader
+delivers alone, and the processor time that it takes from the step for decoding.
 """
 
 from __future__ import annotations
@@ -59,13 +58,6 @@ def data_layer(net: caffe.NetSpec, source: Path, batch: int, crop: int) -> None:
         batch_size=batch,
         transform_param={"crop_size": crop, "mirror": True, "mean_value": [104, 117, 123]},
         ntop=2,
-    )
-
-
-def no_reading(net: caffe.NetSpec, source: Path, batch: int, crop: int) -> None:
-    """Blobs of the same shapes that nothing fills anew."""
-    net.data, net.label = L.DummyData(
-        shape=[{"dim": [batch, 3, crop, crop]}, {"dim": [batch]}], ntop=2
     )
 
 
@@ -129,10 +121,10 @@ def small(net: caffe.NetSpec) -> None:
 NETWORKS = {"caffenet": caffenet, "resnet18": resnet18, "small": small}
 
 
-def make_solver(network: str, feed, source: Path, batch: int, crop: int):
-    """A solver that trains one of `NETWORKS` with the data of `feed`."""
+def make_solver(network: str, source: Path, batch: int, crop: int):
+    """A solver that trains one of `NETWORKS` on a database."""
     net = caffe.NetSpec()
-    feed(net, source, batch, crop)
+    data_layer(net, source, batch, crop)
     NETWORKS[network](net)
     net.loss = L.SoftmaxWithLoss(net.score, net.label)
     param = caffe_pb2.SolverParameter(
@@ -159,11 +151,11 @@ def step_times(solver, steps: int) -> tuple[float, float, float]:
     solver.step(steps)
     seconds = time.perf_counter() - start
     solver.net.close()
-    return seconds / steps, spent[0] / steps, (waited() - disturbed) / seconds
+    return seconds / steps, spent[0] / steps, max(0.0, waited() - disturbed) / seconds
 
 
-def reader_speed(source: Path, batch: int, crop: int, batches: int = 8) -> float:
-    """Images a second that the Data layer delivers when nothing else runs."""
+def reader_speed(source: Path, batch: int, crop: int, batches: int = 8) -> tuple[float, float]:
+    """Images a second from the Data layer when nothing else runs, and processor time of one."""
     net = caffe.NetSpec()
     data_layer(net, source, batch, crop)
     net = caffe.Net(net.to_proto(), caffe.TRAIN)
@@ -171,42 +163,42 @@ def reader_speed(source: Path, batch: int, crop: int, batches: int = 8) -> float
     # The queue holds some batches at first; measured is the steady state.
     for _ in range(6):
         layer.forward([], tops)
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), time.process_time()
     for _ in range(batches):
         layer.forward([], tops)
-    seconds = time.perf_counter() - start
+    seconds, processor = time.perf_counter() - start, time.process_time() - processor
     net.close()
-    return batches * batch / seconds
+    return batches * batch / seconds, processor / (batches * batch)
 
 
 def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["caffenet", "resnet18"])
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch", nargs="+", type=int, default=[32, 64])
     parser.add_argument("--crop", type=int, default=227)
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--images", type=int, default=1024, help="in the database")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "lmdb"
         write_database(source, options.images)
-        speed = reader_speed(source, options.batch, options.crop)
+        speed, processor = reader_speed(source, options.batch[0], options.crop)
         print(
-            f"{STORED}x{STORED} JPEG, crop {options.crop}: {speed:.0f} images/s alone", flush=True
+            f"{STORED}x{STORED} JPEG, crop {options.crop}: {speed:.0f} images/s alone,"
+            f" {processor * 1e3:.2f} ms of processor time for each",
+            flush=True,
         )
         for network in options.networks:
-            arguments = source, options.batch, options.crop
-            plain, _, _ = step_times(make_solver(network, no_reading, *arguments), options.steps)
-            step, spent, without = step_times(
-                make_solver(network, data_layer, *arguments), options.steps
-            )
-            print(
-                f"  {network}, batch {options.batch}: a step {step * 1e3:.0f} ms, of these"
-                f" {spent * 1e3:.1f} ms ({spent / step:.1%}) in the Data layer;"
-                f" {plain * 1e3:.0f} ms where nothing is read"
-                f" ({without:.1f} threads waited for a processor meanwhile)",
-                flush=True,
-            )
+            for batch in options.batch:
+                solver = make_solver(network, source, batch, options.crop)
+                step, spent, without = step_times(solver, options.steps)
+                print(
+                    f"  {network}, batch {batch}: a step {step * 1e3:.0f} ms, of these"
+                    f" {spent * 1e3:.1f} ms ({spent / step:.1%}) in the Data layer;"
+                    f" decoding takes {processor * batch * 1e3:.0f} ms of processor time"
+                    f" ({without:.1f} threads waited for a processor)",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
