@@ -19,7 +19,7 @@ _BORROWED = {
     "RNN": ("recurrent_param",),
     "SoftmaxWithLoss": ("softmax_param", "loss_param"),
     "SigmoidCrossEntropyLoss": ("sigmoid_param", "loss_param"),
-    "InfogainLoss": ("softmax_param", "loss_param"),
+    "InfogainLoss": ("loss_param",),
     "Data": ("transform_param",),
     "HDF5Data": ("transform_param",),
     "ImageData": ("transform_param",),

@@ -27,13 +27,6 @@ def cases(*kinds: str, types: tuple[str, ...] | None = None) -> list[dict]:
     ]
 
 
-def supported(case: dict) -> bool:
-    """Whether every layer type of a case is implemented here."""
-    known = set(caffe.layer_type_list())
-    named = {layer_type for _, layer_type in case.get("net", {}).get("layers", [])}
-    return named | set(case["layer_types"]) <= known
-
-
 def case_id(case: dict) -> str:
     return case["name"]
 

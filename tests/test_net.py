@@ -32,8 +32,6 @@ def simple(tmp_path):
 
 @pytest.mark.parametrize("case", golden.cases("wiring", "net"), ids=golden.case_id)
 def test_recorded_nets(case, tmp_path):
-    if not golden.supported(case):
-        pytest.skip("needs a layer that comes with the rest of Caffe's layers")
     golden.run_net(case, tmp_path)
 
 
@@ -72,8 +70,6 @@ def test_recorded_phases(case, tmp_path):
 
 @pytest.mark.parametrize("case", golden.cases("text"), ids=golden.case_id)
 def test_recorded_definitions_build_or_are_refused(case, tmp_path):
-    if case["expect"] == "ok" and not golden.supported(case):
-        pytest.skip("needs a layer that comes with the rest of Caffe's layers")
     with golden.copied(case, tmp_path):
         path = f"{case['name']}.prototxt"
         if case["expect"] == "error":

@@ -15,11 +15,6 @@ from tests.solver_cases import DATA, LEARNER, NET, Recorder, make_solver, weight
 CASES = golden.cases("solver")
 
 
-def skip_unless_supported(case):
-    if not golden.supported(case):
-        pytest.skip("needs a layer that comes with the rest of Caffe's layers")
-
-
 def compare_params(case, solver, arrays, prefix):
     wanted = golden.part(arrays, prefix)
     assert wanted
@@ -29,7 +24,6 @@ def compare_params(case, solver, arrays, prefix):
 
 @pytest.mark.parametrize("case", CASES, ids=golden.case_id)
 def test_iterations_are_caffes(case, tmp_path):
-    skip_unless_supported(case)
     with golden.copied(case, tmp_path):
         arrays = np.load(case["name"] + ".npz")
         solver = get_solver(case["name"] + ".solver.prototxt")
@@ -51,7 +45,6 @@ def test_iterations_are_caffes(case, tmp_path):
 @pytest.mark.parametrize("case", CASES, ids=golden.case_id)
 @pytest.mark.parametrize("end", ["", ".h5"])
 def test_resumes_from_caffes_snapshot(case, end, tmp_path):
-    skip_unless_supported(case)
     with golden.copied(case, tmp_path):
         arrays = np.load(case["name"] + ".npz")
         solver = get_solver(case["name"] + ".solver.prototxt")

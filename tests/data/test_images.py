@@ -157,6 +157,49 @@ def test_resize_is_bilinear_to_rounding(rgb, size):
     np.testing.assert_array_equal(images.resize(rgb[:, :, 1], *size), got[:, :, 1])
 
 
+def one_pixel(image, size, y, x) -> int:
+    """Pixel (y, x) of a grey image resized to `size`: OpenCV's arithmetic, one number at a time."""
+    parts = []
+    for at, new, old in ((y, size[0], image.shape[0]), (x, size[1], image.shape[1])):
+        position = np.float32((at + 0.5) * (1 / (new / old)) - 0.5)
+        first = int(np.floor(position))
+        behind = np.float32(position - np.float32(first))
+        parts.append((first, [round(float(np.float32(w) * 2048)) for w in (1 - behind, behind)]))
+    (top, down), (left, right) = parts
+    last_row, last_column = image.shape[0] - 1, image.shape[1] - 1
+    total = 2
+    for row, weight in zip((top, top + 1), down, strict=True):
+        line = image[min(max(row, 0), last_row)].astype(int)
+        if 0 <= left < last_column:
+            across = line[left] * right[0] + line[left + 1] * right[1]
+        else:
+            across = line[min(max(left, 0), last_column)] * 2048
+        total += ((across >> 4) * weight) >> 16
+    return total >> 2
+
+
+SIZES = [(19, 41), (50, 7), (7, 50), (1, 1), (23, 60), (33, 31)]
+
+
+@pytest.fixture
+def grey():
+    return np.random.default_rng(5).integers(0, 256, (23, 31), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_resize_rounds_as_opencv_does(grey, size):
+    expected = [[one_pixel(grey, size, y, x) for x in range(size[1])] for y in range(size[0])]
+    np.testing.assert_array_equal(images.resize(grey, *size), expected)
+
+
+def test_resize_is_opencvs_to_the_bit(grey):
+    cv2 = pytest.importorskip("cv2")
+    for size in [*SIZES, (11, 15)]:
+        np.testing.assert_array_equal(images.resize(grey, *size), cv2.resize(grey, size[::-1]))
+    half = cv2.resize(grey[:22, :30], (15, 11))
+    np.testing.assert_array_equal(images.resize(grey[:22, :30], 11, 15), half)
+
+
 def test_resize_keeps_constants_and_halves_exactly():
     assert (images.resize(np.full((3, 5), 255, np.uint8), 8, 9) == 255).all()
     image = np.array([[10, 20], [30, 40]], np.uint8)
