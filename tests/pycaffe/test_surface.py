@@ -8,13 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.pycaffe import checks_caffe, checks_modules, checks_net, checks_program, checks_solver
+from tests.pycaffe import (
+    checks_blob,
+    checks_caffe,
+    checks_modules,
+    checks_net,
+    checks_net_running,
+    checks_program,
+    checks_solver,
+)
 
-CHECKS = {
-    name: function
-    for module in (checks_caffe, checks_modules, checks_net, checks_program, checks_solver)
-    for name, function in module.CHECKS.items()
-}
+MODULES = (
+    checks_blob,
+    checks_caffe,
+    checks_modules,
+    checks_net,
+    checks_net_running,
+    checks_program,
+    checks_solver,
+)
+CHECKS = {name: check for module in MODULES for name, check in module.CHECKS.items()}
 FUNCTIONS = {
     f"{check.__module__.split('.')[-1]}.{check.__name__}": check for check in CHECKS.values()
 }
