@@ -10,14 +10,14 @@ Source: `HingeLossLayer` of BVLC Caffe.
 import numpy as np
 
 from caffe_spn.layer import register
-from caffe_spn.layers.loss import LossLayer, read_labels
+from caffe_spn.layers.loss import ExampleLoss
 from caffe_spn.proto.caffe_pb2 import HingeLossParameter
 
 L1 = HingeLossParameter.L1
 
 
 @register("HingeLoss", bottoms=("scores", "labels"), tops=("loss",))
-class HingeLoss(LossLayer):
+class HingeLoss(ExampleLoss):
     """loss = 1 / N * sum of max(0, 1 - sign * score)^p; sign is 1 at the label, -1 elsewhere
 
     Parameters
@@ -64,15 +64,8 @@ class HingeLoss(LossLayer):
     def setup(self, bottom, top):
         self.norm = self.layer_param.hinge_loss_param.norm
 
-    def reshape(self, bottom, top):
-        super().reshape(bottom, top)
-        batch = bottom[0].shape[0]
-        self.check_labels(bottom[1], batch)
-        self.dims = (batch, bottom[0].count // max(1, batch))
-
     def forward_cpu(self, bottom, top):
-        labels, _ = read_labels(self, bottom[1], self.dims[1], None)
-        self.at_label = (np.arange(self.dims[0]), labels.reshape(-1))
+        self.read_at_label(bottom[1])
         margins = self.workspace("margins", self.dims)
         margins[...] = bottom[0].data.reshape(self.dims)
         margins[self.at_label] *= -1

@@ -53,6 +53,21 @@ class LossLayer(Layer):
             )
 
 
+class ExampleLoss(LossLayer):
+    """Base of losses with one label for each example, whose elements are all its classes."""
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        examples = bottom[0].shape[0]
+        self.check_labels(bottom[1], examples)
+        self.dims = (examples, bottom[0].count // max(1, examples))
+
+    def read_at_label(self, labels) -> None:
+        """Make `at_label` the index of each example's element at its label, in `dims`."""
+        classes, _ = read_labels(self, labels, self.dims[1], None)
+        self.at_label = (np.arange(self.dims[0]), classes.reshape(-1))
+
+
 def normalization_mode(param, default):
     """The mode that a LossParameter states, in `normalization` or in the old `normalize`."""
     if param.HasField("normalization"):

@@ -8,11 +8,11 @@ Source: `MultinomialLogisticLossLayer` of BVLC Caffe.
 import numpy as np
 
 from caffe_spn.layer import register
-from caffe_spn.layers.loss import LOG_THRESHOLD, LossLayer, read_labels
+from caffe_spn.layers.loss import LOG_THRESHOLD, ExampleLoss
 
 
 @register("MultinomialLogisticLoss", bottoms=("probabilities", "labels"), tops=("loss",))
-class MultinomialLogisticLoss(LossLayer):
+class MultinomialLogisticLoss(ExampleLoss):
     """loss = -1 / N * sum over examples of log p[label]
 
     For probabilities that come from elsewhere; where they come from a Softmax layer,
@@ -53,15 +53,8 @@ class MultinomialLogisticLoss(LossLayer):
         }
     """
 
-    def reshape(self, bottom, top):
-        super().reshape(bottom, top)
-        batch = bottom[0].shape[0]
-        self.check_labels(bottom[1], batch)
-        self.dims = (batch, bottom[0].count // max(1, batch))
-
     def forward_cpu(self, bottom, top):
-        labels, _ = read_labels(self, bottom[1], self.dims[1], None)
-        self.at_label = (np.arange(self.dims[0]), labels.reshape(-1))
+        self.read_at_label(bottom[1])
         self.chosen = np.maximum(bottom[0].data.reshape(self.dims)[self.at_label], LOG_THRESHOLD)
         top[0].data[...] = -np.log(self.chosen).sum(dtype=np.float64) / max(1, self.dims[0])
 
