@@ -1,1 +1,11 @@
-"""The GPU path: CUDA C sources and their launcher. This version has none yet; see device.py."""
+"""The GPU path: CUDA C sources, and the Python that compiles and launches them.
+
+Importing the package needs no driver, no PyCUDA and no compiler; they are looked for when a device
+is opened (`runtime.open_device`, which `caffe_spn.set_device` and `set_mode_gpu` call).
+
+    driver          what is needed of a CUDA driver, and nothing else; PyCUDA implements it
+    compiler        CUDA C to machine code, with nvcc or NVRTC, and the cache on disk
+    runtime         the opened device: memory, streams, programs
+    array           an array in a device's memory
+    NAME.cu         kernels; NAME.py beside it checks shapes and launches them
+"""

@@ -1,0 +1,154 @@
+"""What the package needs of a CUDA driver: one small interface.
+
+`pycuda_driver.PyCudaDriver` implements it on a GPU. The tests implement it on the CPU, where the
+unchanged kernels run in an emulator.
+
+Source: the CUDA driver API.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffe_spn.errors import DeviceError
+
+
+class OutOfDeviceMemory(DeviceError):
+    """An allocation that the device has no room for."""
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """A device, as it describes itself.
+
+    Attributes
+    ----------
+    ordinal : int
+    name : str
+    capability : (int, int)
+        Compute capability: (9, 0) compiles as sm_90.
+    memory : int
+        Bytes.
+    multiprocessors : int
+    shared_memory : int
+        The most bytes of shared memory that a block can ask for.
+    """
+
+    ordinal: int
+    name: str
+    capability: tuple[int, int]
+    memory: int
+    multiprocessors: int
+    shared_memory: int
+
+
+class Driver(ABC):
+    """A CUDA driver. Addresses are integers; streams, events, modules and functions are opaque."""
+
+    name: str
+
+    @abstractmethod
+    def devices(self) -> list[DeviceInfo]:
+        """All devices; opens none."""
+
+    @abstractmethod
+    def open(self, ordinal: int) -> None:
+        """Retain the primary context of a device, and make it current in this thread."""
+
+    @abstractmethod
+    def enter_thread(self) -> None:
+        """Make the opened context current in the calling thread."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the context."""
+
+    @abstractmethod
+    def memory_info(self) -> tuple[int, int]:
+        """Bytes free, and bytes in all."""
+
+    @abstractmethod
+    def allocate(self, nbytes: int) -> int:
+        """The address of new memory (256-byte aligned).
+
+        Raises
+        ------
+        OutOfDeviceMemory
+        """
+
+    @abstractmethod
+    def free(self, address: int) -> None:
+        """Give memory back; work that uses it must have been enqueued before."""
+
+    @abstractmethod
+    def pinned(self, shape: Sequence[int], dtype) -> np.ndarray:
+        """A page-locked array, which copies asynchronously."""
+
+    @abstractmethod
+    def to_device(self, address: int, array: np.ndarray, stream=None) -> None:
+        """Copy a C-contiguous array to the device; without a stream, wait for it."""
+
+    @abstractmethod
+    def to_host(self, array: np.ndarray, address: int, stream=None) -> None:
+        """Copy to a C-contiguous array; without a stream, wait for it."""
+
+    @abstractmethod
+    def copy(self, target: int, source: int, nbytes: int, stream) -> None:
+        """Copy within the device."""
+
+    @abstractmethod
+    def fill(self, address: int, byte: int, nbytes: int, stream) -> None:
+        """Set every byte."""
+
+    @abstractmethod
+    def load(self, source: str, options: Sequence[str] = ()):
+        """The module compiled from ``cuda/<source>`` with options such as ``-DRADIUS=2``."""
+
+    @abstractmethod
+    def function(self, module, name: str):
+        """A kernel of a module.
+
+        The result has the attributes `registers`, `local_bytes`, `shared_bytes`, `max_threads`.
+        """
+
+    @abstractmethod
+    def launch(
+        self,
+        function,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        arguments: Sequence[np.generic],
+        shared: int,
+        stream,
+    ) -> None:
+        """Enqueue a kernel; arguments are NumPy scalars, addresses are uint64.
+
+        `shared` bytes beyond the usual 48 KB are asked for by the driver itself.
+        """
+
+    @abstractmethod
+    def new_stream(self):
+        """A stream that is ordered with the legacy default stream; has the attribute `handle`."""
+
+    @abstractmethod
+    def new_event(self, timing: bool = False):
+        """An event."""
+
+    @abstractmethod
+    def record(self, event, stream) -> None: ...
+
+    @abstractmethod
+    def wait(self, stream, event) -> None:
+        """Let what is enqueued on `stream` from now on wait for `event`."""
+
+    @abstractmethod
+    def elapsed(self, start, end) -> float:
+        """Milliseconds between two timing events; waits for the second."""
+
+    @abstractmethod
+    def synchronize(self, what=None) -> None:
+        """Wait for a stream, an event, or (None) everything."""
