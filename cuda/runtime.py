@@ -185,6 +185,11 @@ class Runtime:
         self.enter()
         self.driver.synchronize(self.stream)
 
+    def close(self) -> None:
+        """Release the device."""
+        self._scratch = None
+        self.driver.close()
+
 
 def _three(size) -> tuple[int, int, int]:
     size = (size,) if isinstance(size, (int, np.integer)) else tuple(size)
@@ -217,3 +222,57 @@ def runtime() -> Runtime:
     if _runtime is None:
         raise DeviceError("no GPU is open", help="call caffe_spn.set_mode_gpu() first")
     return _runtime
+
+
+def is_open() -> bool:
+    """Whether a device is open."""
+    return _runtime is not None
+
+
+def install(driver: Driver | None, ordinal: int = 0) -> Runtime | None:
+    """Compute with a driver of one's own, as the tests do; None for no device.
+
+    Returns
+    -------
+    Runtime or None
+        What was open before, for `restore`.
+    """
+    global _runtime
+    before = _runtime
+    _runtime = None if driver is None else Runtime(driver, ordinal)
+    return before
+
+
+def restore(before: Runtime | None) -> None:
+    """Close what `install` opened, and go on with what was open before."""
+    global _runtime
+    installed, _runtime = _runtime, before
+    if installed is not None and installed is not before:
+        installed.close()
+
+
+def open_device(ordinal: int = 0) -> Runtime:
+    """Open a device of the CUDA driver; one that is open already stays.
+
+    Raises
+    ------
+    DeviceError
+        If PyCUDA, the driver or the device is missing, or another device is in use.
+    """
+    global _runtime
+    if _runtime is not None and _runtime.device.ordinal == ordinal:
+        _runtime.enter()
+        return _runtime
+    from caffe_spn.cuda.pycuda_driver import PyCudaDriver
+
+    close_device()
+    _runtime = Runtime(PyCudaDriver(), ordinal)
+    return _runtime
+
+
+def close_device() -> None:
+    """Close the device that is open, if one is; arrays on it can no longer be used."""
+    global _runtime
+    if _runtime is not None:
+        closing, _runtime = _runtime, None
+        closing.close()
