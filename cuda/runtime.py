@@ -66,6 +66,7 @@ class Runtime:
         self._functions: dict = {}
         self._modules: dict = {}
         self._scratch: DeviceArray | None = None
+        self.libraries: dict[str, object] = {}
         self.stream = driver.new_stream()
         self.launches = self.uploads = self.downloads = 0
 
@@ -180,6 +181,21 @@ class Runtime:
             self._functions[key] = self.driver.function(module, kernel)
         return self._functions[key]
 
+    def library(self, name: str):
+        """NVIDIA's library "cublas" or "cudnn", opened on this device at the first use.
+
+        Raises
+        ------
+        DeviceError
+            If it is not there, or cannot be used; what to install.
+        """
+        if name not in self.libraries:
+            from caffe_spn.cuda.libraries import open_library
+
+            self.enter()
+            self.libraries[name] = open_library(name, self)
+        return self.libraries[name]
+
     def synchronize(self) -> None:
         """Wait for everything that was enqueued."""
         self.enter()
@@ -187,6 +203,9 @@ class Runtime:
 
     def close(self) -> None:
         """Release the device."""
+        for library in self.libraries.values():
+            library.close()
+        self.libraries.clear()
         self._scratch = None
         self.driver.close()
 
