@@ -1,6 +1,6 @@
 """Blob: an N-dimensional array of data with an equally shaped array of derivatives.
 
-Source: `Blob` and `SyncedMemory` of BVLC Caffe, as pycaffe shows them.
+Source: `Blob` of BVLC Caffe, as pycaffe shows them.
 """
 
 from __future__ import annotations
@@ -10,35 +10,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caffe_spn.errors import DeviceError, ShapeError
+from caffe_spn.errors import ShapeError
+from caffe_spn.gpu_blob import GpuBlob
+from caffe_spn.synced_memory import SyncedMemory
 
 MAX_AXES = 32
 MAX_COUNT = 2**31 - 1
 
 
-class Memory:
-    """A flat array that blobs may share; it is allocated (with zeros) at the first touch."""
-
-    __slots__ = ("_array", "capacity", "dtype")
-
-    def __init__(self, capacity: int, dtype: np.dtype):
-        self.capacity = capacity
-        self.dtype = dtype
-        self._array: np.ndarray | None = None
-
-    @property
-    def array(self) -> np.ndarray:
-        if self._array is None:
-            self._array = np.zeros(self.capacity, self.dtype)
-        return self._array
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that are really allocated."""
-        return 0 if self._array is None else self._array.nbytes
-
-
-class Blob:
+class Blob(GpuBlob):
     """Data and diff of equal shape; what layers pass on to each other.
 
     Parameters
@@ -58,17 +38,31 @@ class Blob:
     `data` and `diff` are writable NumPy views. Each is allocated when first touched, so a
     network that never runs backward pays nothing for its diffs. Making a blob smaller keeps
     its memory; making it larger takes new memory, as in Caffe.
+
+    Under the GPU, `data` and `diff` bring what the device has newer, and the host's is the newest
+    from then on: the device is given it when it next reads. A view that was kept is not told when
+    the device writes; ask for `data` again.
     """
 
-    __slots__ = ("_count", "_data", "_data_view", "_diff", "_diff_view", "_dtype", "_shape")
+    __slots__ = (
+        "_count",
+        "_data",
+        "_data_view",
+        "_diff",
+        "_diff_view",
+        "_dtype",
+        "_gpu_data_view",
+        "_gpu_diff_view",
+        "_shape",
+    )
 
     def __init__(self, shape: Sequence[int] = (), dtype=np.float32):
         self._dtype = np.dtype(dtype)
         self._shape: tuple[int, ...] | None = None
         self._count = 0
-        self._data = Memory(0, self._dtype)
-        self._diff = Memory(0, self._dtype)
-        self._data_view = self._diff_view = None
+        self._data = SyncedMemory(0, self._dtype)
+        self._diff = SyncedMemory(0, self._dtype)
+        self._forget_views()
         self.reshape(*shape)
 
     def reshape(self, *shape: int) -> None:
@@ -96,45 +90,57 @@ class Blob:
             )
         self._shape = shape
         self._count = count
-        self._data_view = self._diff_view = None
+        self._forget_views()
         if count > self._data.capacity:
-            self._data = Memory(count, self._dtype)
+            self._data = SyncedMemory(count, self._dtype)
         if count > self._diff.capacity:
-            self._diff = Memory(count, self._dtype)
+            self._diff = SyncedMemory(count, self._dtype)
 
     def reshape_like(self, other: Blob) -> None:
         """Take the shape of another blob."""
         self.reshape(*other.shape)
 
+    def _forget_views(self) -> None:
+        self._data_view = self._diff_view = self._gpu_data_view = self._gpu_diff_view = None
+
     @property
     def data(self) -> np.ndarray:
         """The values, as a writable view of this blob's shape."""
+        memory = self._data
+        if memory.host_ahead < self._count:
+            memory.write_on_host(self._count)
         if self._data_view is None:
-            self._data_view = self._data.array[: self._count].reshape(self._shape)
+            self._data_view = memory.host[: self._count].reshape(self._shape)
         return self._data_view
 
     @property
     def diff(self) -> np.ndarray:
         """The derivatives of the loss by `data`, as a writable view."""
+        memory = self._diff
+        if memory.host_ahead < self._count:
+            memory.write_on_host(self._count)
         if self._diff_view is None:
-            self._diff_view = self._diff.array[: self._count].reshape(self._shape)
+            self._diff_view = memory.host[: self._count].reshape(self._shape)
         return self._diff_view
 
     @property
-    def _gpu_data_ptr(self) -> int:
-        raise self._not_on_gpu("data")
+    def cpu_data(self) -> np.ndarray:
+        """The values, to read only: what the device has stays as new as this."""
+        return self._to_read(self._data)
 
     @property
-    def _gpu_diff_ptr(self) -> int:
-        raise self._not_on_gpu("diff")
+    def cpu_diff(self) -> np.ndarray:
+        """The derivatives, to read only: what the device has stays as new as this."""
+        return self._to_read(self._diff)
 
-    @staticmethod
-    def _not_on_gpu(part: str) -> DeviceError:
-        return DeviceError(
-            f"the address of a blob's {part} on the GPU was asked for, and there is none: this"
-            " version of caffe_spn computes on the CPU only",
-            help=f"blob.{part} is the array in main memory",
-        )
+    def _to_read(self, memory: SyncedMemory) -> np.ndarray:
+        view = memory.host[: self._count].reshape(self._shape)
+        view.flags.writeable = False
+        return view
+
+    def zero_diff(self) -> None:
+        """Set the derivatives to 0, on the side that has them."""
+        self._diff.zero(self._count)
 
     @property
     def dtype(self) -> np.dtype:
@@ -151,31 +157,31 @@ class Blob:
 
     @property
     def nbytes(self) -> int:
-        """Bytes allocated for data and diff; shared memory is counted by each sharer."""
+        """Bytes allocated on the host; shared memory is counted by each sharer."""
         return self._data.nbytes + self._diff.nbytes
 
     def share_data(self, other: Blob) -> None:
         """Read and write the data of `other` from now on; the counts must agree."""
         self._check_share(other)
         self._data = other._data
-        self._data_view = None
+        self._data_view = self._gpu_data_view = None
 
     def share_diff(self, other: Blob) -> None:
         """Read and write the diff of `other` from now on; the counts must agree."""
         self._check_share(other)
         self._diff = other._diff
-        self._diff_view = None
+        self._diff_view = self._gpu_diff_view = None
 
     def shares_data_with(self, other: Blob) -> bool:
         return self._data is other._data
 
     @property
-    def data_memory(self) -> Memory:
+    def data_memory(self) -> SyncedMemory:
         """Where `data` lies; blobs that share it have the same."""
         return self._data
 
     @property
-    def diff_memory(self) -> Memory:
+    def diff_memory(self) -> SyncedMemory:
         """Where `diff` lies; blobs that share it have the same."""
         return self._diff
 

@@ -1,0 +1,164 @@
+"""Memory that is on the host and on the device, and knows which of the two is newer.
+
+Source: `SyncedMemory` of BVLC Caffe.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+
+_on_device: weakref.WeakSet[SyncedMemory] = weakref.WeakSet()
+
+
+class SyncedMemory:
+    """A flat array that blobs may share, on each side allocated (with zeros) at the first touch.
+
+    Parameters
+    ----------
+    capacity : int
+        Elements.
+    dtype : numpy dtype
+
+    Attributes
+    ----------
+    host_ahead, device_ahead : int
+        How many elements, from the first on, one side may have newer than the other. At most one
+        of the two is not 0; both are 0 where the sides agree, or none was ever touched. Caffe's
+        states are these: HEAD_AT_CPU, HEAD_AT_GPU, SYNCED and UNINITIALIZED.
+
+    Notes
+    -----
+    A blob that was made smaller uses the first elements of its memory only, and only what one
+    side has newer is copied to the other.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_device",
+        "_host",
+        "capacity",
+        "device_ahead",
+        "dtype",
+        "host_ahead",
+    )
+
+    def __init__(self, capacity: int, dtype: np.dtype):
+        self.capacity = capacity
+        self.dtype = dtype
+        self._host: np.ndarray | None = None
+        self._device = None
+        self.host_ahead = self.device_ahead = 0
+
+    # On the host
+
+    @property
+    def host(self) -> np.ndarray:
+        """The array on the host, to read: what the device has newer is copied first."""
+        if self._host is None:
+            self._host = np.zeros(self.capacity, self.dtype)
+        if self.device_ahead:
+            self._download()
+        return self._host
+
+    def write_on_host(self, count: int) -> None:
+        """Make ready for the first `count` elements to be read and written on the host."""
+        if self.device_ahead:
+            self._download()
+        self.host_ahead = max(self.host_ahead, count)
+
+    def _download(self) -> None:
+        from caffe_spn.cuda.runtime import runtime
+
+        if self._host is None:
+            self._host = np.zeros(self.capacity, self.dtype)
+        ahead = self.device_ahead
+        runtime().download(self._host[:ahead], self._device.part(0, (ahead,)))
+        self.device_ahead = 0
+
+    # On the device
+
+    @property
+    def device(self):
+        """The DeviceArray, to read: what the host has newer is copied first."""
+        if self._device is None:
+            self._allocate(zero=True)
+        if self.host_ahead:
+            self._upload()
+        return self._device
+
+    def written_on_device(self, count: int):
+        """The DeviceArray, whose first `count` elements will be read and written."""
+        device = self.device
+        self.device_ahead = max(self.device_ahead, count)
+        return device
+
+    def new_on_device(self, count: int):
+        """The DeviceArray, whose first `count` elements will all be overwritten."""
+        if self._device is None:
+            self._allocate(zero=count < self.capacity)
+        if self.host_ahead > count:
+            # The elements behind those are newest on the host, and would be forgotten.
+            self._upload()
+        self.host_ahead = 0
+        self.device_ahead = max(self.device_ahead, count)
+        return self._device
+
+    def adopt(self, array) -> None:
+        """Use the memory of a DeviceArray with `capacity` elements from now on; it is newest."""
+        self._device = array.reshaped(self.capacity)
+        self.host_ahead, self.device_ahead = 0, self.capacity
+        _on_device.add(self)
+
+    def _allocate(self, zero: bool) -> None:
+        from caffe_spn.cuda.runtime import runtime
+
+        self._device = runtime().array((self.capacity,), self.dtype)
+        _on_device.add(self)
+        if zero:
+            runtime().zero(self._device)
+
+    def _upload(self) -> None:
+        from caffe_spn.cuda.runtime import runtime
+
+        ahead = self.host_ahead
+        runtime().upload(self._device.part(0, (ahead,)), self._host[:ahead])
+        self.host_ahead = 0
+
+    def leave_device(self) -> None:
+        """Bring what is newer on the device to the host, and give the device's memory back."""
+        if self.device_ahead:
+            self._download()
+        if self._device is not None:
+            self.host_ahead = self.capacity if self._host is not None else 0
+        self._device = None
+        _on_device.discard(self)
+
+    # Both
+
+    def zero(self, count: int) -> None:
+        """Set the first `count` elements to 0 where they are; nothing is copied between sides."""
+        if self._device is not None:
+            from caffe_spn.cuda.runtime import runtime
+
+            runtime().zero(self._device.part(0, (count,)))
+        if self.device_ahead:
+            # The device computes with it; the host's copy is old anyway.
+            self.device_ahead = max(self.device_ahead, count)
+            return
+        if self._host is not None:
+            self._host[:count] = 0
+        if self.host_ahead <= count and self._device is not None:
+            self.host_ahead = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are really allocated on the host."""
+        return 0 if self._host is None else self._host.nbytes
+
+
+def leave_device() -> None:
+    """Bring all memory to the host; for when the device is closed."""
+    for memory in list(_on_device):
+        memory.leave_device()
