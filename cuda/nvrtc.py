@@ -1,0 +1,152 @@
+"""CUDA C to machine code with NVRTC, NVIDIA's run-time compiler, which is one library.
+
+It needs neither a toolkit nor a C++ compiler, and knows no system headers. It comes with the
+package nvidia-cuda-nvrtc of PyPI, with PyTorch, and with the CUDA toolkit.
+
+Source: NVRTC's documentation (`nvrtc.h`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_void_p
+from pathlib import Path
+
+from caffe_spn.cuda.compiler_base import FLAGS, Compiler, CompilerUnusable, Program
+
+# libnvrtc.so.13, libnvrtc-672ee683.so.11.2 (PyTorch's own), nvrtc64_130_0.dll; no builtins.
+_LIBRARY = re.compile(
+    r"libnvrtc(-[0-9a-f]{8})?\.so\.(?P<linux>[\d.]+)|nvrtc64_(?P<windows>\d+)_0\.dll"
+)
+
+SYSTEM_FOLDERS = (
+    "/usr/local/cuda/lib64",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib",
+)
+
+
+def find() -> Path | None:
+    """NVRTC's library: from PyPI's packages, PyTorch, a CUDA toolkit, or the system's folders.
+
+    The first folder that has one gives it, and of several there the newest.
+    """
+    for folder in _folders():
+        try:
+            found = [(m, n) for n in os.listdir(folder) if (m := _LIBRARY.fullmatch(n))]
+        except OSError:
+            continue
+        if found:
+            return folder / max(found, key=lambda pair: _version(pair[0]))[1]
+    return None
+
+
+def _version(match: re.Match) -> tuple[int, ...]:
+    return tuple(int(part) for part in (match["linux"] or match["windows"]).split("."))
+
+
+def _folders() -> Iterator[Path]:
+    # `nvidia` is no package of its own: several distributions put folders into it (cu13,
+    # cuda_nvrtc). PyTorch brings the same ones, or its libraries lie in its own `lib`.
+    for package, patterns in (("nvidia", ("*/lib", "*/bin", "*/bin/*")), ("torch", ("lib",))):
+        spec = importlib.util.find_spec(package)
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            for pattern in patterns:
+                yield from sorted(Path(place).glob(pattern))
+    for variable in ("CUDA_HOME", "CUDA_PATH"):
+        if variable in os.environ:
+            yield from (Path(os.environ[variable], part) for part in ("lib64", "lib", "bin"))
+    yield Path(sys.prefix, "lib")  # Conda
+    yield from map(Path, filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)))
+    yield from map(Path, SYSTEM_FOLDERS)
+
+
+class Nvrtc(Compiler):
+    """NVRTC in a library."""
+
+    name = "NVRTC"
+
+    @functools.cached_property
+    def _library(self) -> ctypes.CDLL:
+        try:
+            library = ctypes.CDLL(str(self.path))
+            library.nvrtcGetErrorString.restype = c_char_p
+            # Since CUDA 11.2 and 11.1: older ones know no GPU that caffe_spn has no better one for.
+            for name in ("nvrtcGetSupportedArchs", "nvrtcGetCUBIN"):
+                getattr(library, name)
+        except (OSError, AttributeError) as error:
+            raise CompilerUnusable(
+                f"{self} cannot be loaded: {error}", help="pip install -U nvidia-cuda-nvrtc"
+            ) from error
+        return library
+
+    def _call(self, name: str, *arguments) -> None:
+        status = getattr(self._library, name)(*arguments)
+        if status:
+            raise CompilerUnusable(
+                f"{self}: {name} fails: {self._library.nvrtcGetErrorString(status).decode()}",
+                help="pip install -U nvidia-cuda-nvrtc",
+            )
+
+    def version(self) -> str:
+        major, minor = c_int(), c_int()
+        self._call("nvrtcVersion", byref(major), byref(minor))
+        return f"{major.value}.{minor.value}"
+
+    def _architectures(self) -> list[int]:
+        count = c_int()
+        self._call("nvrtcGetNumSupportedArchs", byref(count))
+        found = (c_int * count.value)()
+        self._call("nvrtcGetSupportedArchs", found)
+        return list(found)
+
+    def compile(self, program: Program, architecture: str, options: Sequence[str]) -> bytes:
+        handle = c_void_p()
+        headers = _strings(program.headers.values())
+        names = _strings(name.encode() for name in program.headers)
+        self._call(
+            "nvrtcCreateProgram",
+            byref(handle),
+            c_char_p(program.text),
+            c_char_p(str(program.path).encode()),
+            c_int(len(program.headers)),
+            headers,
+            names,
+        )
+        try:
+            flags = (f"-arch={architecture}", *FLAGS, *options)
+            status = self._library.nvrtcCompileProgram(
+                handle, c_int(len(flags)), _strings(flag.encode() for flag in flags)
+            )
+            if status:
+                output = self._output(handle, "ProgramLog")[:-1].decode(errors="replace")
+                if program.refused(output):
+                    raise program.error(self, architecture, output)
+                reason = self._library.nvrtcGetErrorString(status).decode()
+                raise CompilerUnusable(
+                    f"{self} fails: {reason}\n{output}".strip(),
+                    help="pip install -U nvidia-cuda-nvrtc",
+                )
+            return self._output(handle, "CUBIN" if architecture.startswith("sm_") else "PTX")
+        finally:
+            self._library.nvrtcDestroyProgram(byref(handle))
+
+    def _output(self, handle: c_void_p, what: str) -> bytes:
+        size = c_size_t()
+        self._call(f"nvrtcGet{what}Size", handle, byref(size))
+        text = ctypes.create_string_buffer(size.value)
+        self._call(f"nvrtcGet{what}", handle, text)
+        return text.raw
+
+
+def _strings(items) -> POINTER(c_char_p):
+    items = list(items)
+    return (c_char_p * len(items))(*items)
