@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class Runtime:
     device : DeviceInfo
     stream
         What all layers compute on, in order.
+    before_close : list of callables
+        Called with the runtime before the device is released, by those who have arrays on it.
     launches, uploads, downloads : int
         Kernels launched; copies of arrays to and from the device. For tests and benchmarks.
     """
@@ -67,6 +69,7 @@ class Runtime:
         self._modules: dict = {}
         self._scratch: DeviceArray | None = None
         self.libraries: dict[str, object] = {}
+        self.before_close: list[Callable[[Runtime], None]] = []
         self.stream = driver.new_stream()
         self.launches = self.uploads = self.downloads = 0
 
@@ -203,6 +206,8 @@ class Runtime:
 
     def close(self) -> None:
         """Release the device."""
+        for callback in self.before_close:
+            callback(self)
         for library in self.libraries.values():
             library.close()
         self.libraries.clear()
