@@ -22,6 +22,8 @@ class AbsVal(NeuronLayer):
         layer { name: "abs" type: "AbsVal" bottom: "x" top: "abs" }
     """
 
+    formula = ("absval",)
+
     def forward_cpu(self, bottom, top):
         np.abs(bottom[0].data, out=top[0].data)
 

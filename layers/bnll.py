@@ -36,13 +36,16 @@ class BNLL(NeuronLayer):
         layer { name: "softplus" type: "BNLL" bottom: "x" top: "y" }
     """
 
+    formula = ("bnll",)
+    flaw_in_place = "takes the slope at the top's values"
+
     def forward_cpu(self, bottom, top):
         bnll(bottom[0].data, top[0].data, self.workspace("scratch", bottom[0].shape))
 
     def backward_cpu(self, top, propagate_down, bottom):
         if not propagate_down[0]:
             return
-        self.warn_in_place(bottom, top, "takes the slope at the top's values")
+        self.warn_in_place(bottom, top)
         slope = self.workspace("scratch", bottom[0].shape)
         sigmoid(bottom[0].data, slope)
         np.multiply(top[0].diff, slope, out=bottom[0].diff)

@@ -37,6 +37,8 @@ class Clip(NeuronLayer):
         layer { name: "clip" type: "Clip" bottom: "x" top: "y" clip_param { min: -1 max: 1 } }
     """
 
+    formula = ("clip", "min", "max")
+
     def setup(self, bottom, top):
         param = self.layer_param.clip_param
         missing = [name for name in ("min", "max") if not param.HasField(name)]

@@ -58,6 +58,8 @@ class Divide(NeuronLayer):
         }
     """
 
+    formula = ("divide", "alpha")
+
     def setup(self, bottom, top):
         self.alpha = self.layer_param.divide_param.alpha
 

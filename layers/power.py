@@ -27,11 +27,12 @@ def raise_to(x, power):
             np.power(x, power, out=x)
 
 
-class PowerFamilyLayer(NeuronLayer):
-    """What the three share: the base, and what is wrong with Caffe's gradient in place."""
+# In place, Caffe writes the derivative over the top's diff and then multiplies it with itself.
+FLAW = "ignores the gradient from above"
 
-    # Caffe writes the derivative over the top's diff and then multiplies it with itself.
-    flaw_in_place = "ignores the gradient from above"
+
+class PowerFamilyLayer(NeuronLayer):
+    """What the three share: how they read their base."""
 
     def read_base(self, param) -> float:
         """The logarithm of `base`, of which -1 stands for e."""
@@ -70,6 +71,10 @@ class Power(PowerFamilyLayer):
         layer { name: "square" type: "Power" bottom: "x" top: "square" power_param { power: 2 } }
     """
 
+    formula = ("power", "scale", "shift", "power")
+    formula_in_place = "power_in_place"
+    flaw_in_place = FLAW
+
     def setup(self, bottom, top):
         param = self.layer_param.power_param
         self.power, self.scale, self.shift = param.power, param.scale, param.shift
@@ -88,7 +93,7 @@ class Power(PowerFamilyLayer):
     def backward_cpu(self, top, propagate_down, bottom):
         if not propagate_down[0]:
             return
-        self.warn_in_place(bottom, top, self.flaw_in_place)
+        self.warn_in_place(bottom, top)
         derivative = bottom[0].diff if bottom[0] is top[0] else self.workspace("d", top[0].shape)
         if self.slope == 0 or self.power == 1:
             derivative.fill(self.slope)
@@ -136,6 +141,8 @@ class Exp(PowerFamilyLayer):
 
         layer { name: "exp" type: "Exp" bottom: "x" top: "exp" exp_param { base: 2 } }
     """
+
+    formula = ("exp", "inner", "outer")
 
     def setup(self, bottom, top):
         param = self.layer_param.exp_param
@@ -188,6 +195,10 @@ class Log(PowerFamilyLayer):
         layer { name: "log" type: "Log" bottom: "x" top: "log" log_param { base: 10 shift: 1e-6 } }
     """
 
+    formula = ("log", "scale", "shift", "per_base")
+    formula_in_place = "log_in_place"
+    flaw_in_place = FLAW
+
     def setup(self, bottom, top):
         param = self.layer_param.log_param
         self.scale, self.shift = param.scale, param.shift
@@ -209,7 +220,7 @@ class Log(PowerFamilyLayer):
     def backward_cpu(self, top, propagate_down, bottom):
         if not propagate_down[0]:
             return
-        self.warn_in_place(bottom, top, self.flaw_in_place)
+        self.warn_in_place(bottom, top)
         derivative = bottom[0].diff if bottom[0] is top[0] else self.workspace("d", top[0].shape)
         affine(bottom[0].data, self.scale, self.shift, derivative)
         with np.errstate(divide="ignore"):

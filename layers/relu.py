@@ -40,6 +40,8 @@ class ReLU(NeuronLayer):
         layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
     """
 
+    formula = ("relu", "slope")
+
     def setup(self, bottom, top):
         self.slope = self.layer_param.relu_param.negative_slope
 
@@ -156,6 +158,8 @@ class ELU(NeuronLayer):
 
         layer { name: "elu1" type: "ELU" bottom: "conv1" top: "conv1" }
     """
+
+    formula = ("elu", "alpha")
 
     def setup(self, bottom, top):
         self.alpha = self.layer_param.elu_param.alpha

@@ -26,6 +26,8 @@ class Sigmoid(NeuronLayer):
         layer { name: "sigmoid" type: "Sigmoid" bottom: "x" top: "probability" }
     """
 
+    formula = ("sigmoid",)
+
     def forward_cpu(self, bottom, top):
         sigmoid(bottom[0].data, top[0].data)
 
@@ -49,6 +51,8 @@ class TanH(NeuronLayer):
 
         layer { name: "tanh" type: "TanH" bottom: "x" top: "y" }
     """
+
+    formula = ("tanh",)
 
     def forward_cpu(self, bottom, top):
         np.tanh(bottom[0].data, out=top[0].data)

@@ -27,6 +27,9 @@ class Swish(NeuronLayer):
         layer { name: "swish" type: "Swish" bottom: "x" top: "y" swish_param { beta: 1.5 } }
     """
 
+    formula = ("swish", "beta")
+    keeps_input = True
+
     def setup(self, bottom, top):
         self.beta = self.layer_param.swish_param.beta
 

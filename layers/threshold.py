@@ -32,10 +32,13 @@ class Threshold(NeuronLayer):
     """
 
     no_backward_bottoms = (0,)
+    formula = ("threshold", "threshold")
+
+    def setup(self, bottom, top):
+        self.threshold = self.layer_param.threshold_param.threshold
 
     def forward_cpu(self, bottom, top):
-        threshold = self.layer_param.threshold_param.threshold
-        np.greater(bottom[0].data, threshold, out=top[0].data, casting="unsafe")
+        np.greater(bottom[0].data, self.threshold, out=top[0].data, casting="unsafe")
 
     def backward_cpu(self, top, propagate_down, bottom):
         if propagate_down[0]:
@@ -43,3 +46,5 @@ class Threshold(NeuronLayer):
                 "has no gradient: steps are flat",
                 help="put 'propagate_down: false' at the layer that uses its top",
             )
+
+    backward_gpu = backward_cpu
