@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.util
-import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_void_p
 from pathlib import Path
 
+from caffe_spn.cuda import libraries
 from caffe_spn.cuda.compiler_base import FLAGS, Compiler, CompilerUnusable, Program
 
-# libnvrtc.so.13, libnvrtc-672ee683.so.11.2 (PyTorch's own), nvrtc64_130_0.dll; no builtins.
-_LIBRARY = re.compile(
-    r"libnvrtc(-[0-9a-f]{8})?\.so\.(?P<linux>[\d.]+)|nvrtc64_(?P<windows>\d+)_0\.dll"
-)
+# libnvrtc.so.13, libnvrtc-672ee683.so.11.2 (PyTorch's own for CUDA 11); not libnvrtc-builtins.so.
+_FILE = re.compile(r"libnvrtc(-[0-9a-f]{8})?\.so\.(?P<version>[\d.]+)")
 
+# Beside those of `libraries.places`: Conda's, and what Linux distributions use. The system's loader
+# is not asked, as that takes longer than to find an entry in the cache.
 SYSTEM_FOLDERS = (
-    "/usr/local/cuda/lib64",
+    f"{sys.prefix}/lib",
     "/usr/lib/x86_64-linux-gnu",
     "/usr/lib/aarch64-linux-gnu",
     "/usr/lib64",
@@ -35,38 +34,21 @@ SYSTEM_FOLDERS = (
 
 
 def find() -> Path | None:
-    """NVRTC's library: from PyPI's packages, PyTorch, a CUDA toolkit, or the system's folders.
-
-    The first folder that has one gives it, and of several there the newest.
-    """
-    for folder in _folders():
-        try:
-            found = [(m, n) for n in os.listdir(folder) if (m := _LIBRARY.fullmatch(n))]
-        except OSError:
-            continue
+    """NVRTC's library, from where `libraries` looks for NVIDIA's others; the newest in a place."""
+    for folders in (*libraries.places(), *([Path(folder)] for folder in SYSTEM_FOLDERS)):
+        found = [
+            (_version(match), path)
+            for folder in folders
+            for path in folder.glob("libnvrtc*.so.*")
+            if (match := _FILE.fullmatch(path.name))
+        ]
         if found:
-            return folder / max(found, key=lambda pair: _version(pair[0]))[1]
+            return max(found)[1]
     return None
 
 
-def _version(match: re.Match) -> tuple[int, ...]:
-    return tuple(int(part) for part in (match["linux"] or match["windows"]).split("."))
-
-
-def _folders() -> Iterator[Path]:
-    # `nvidia` is no package of its own: several distributions put folders into it (cu13,
-    # cuda_nvrtc). PyTorch brings the same ones, or its libraries lie in its own `lib`.
-    for package, patterns in (("nvidia", ("*/lib", "*/bin", "*/bin/*")), ("torch", ("lib",))):
-        spec = importlib.util.find_spec(package)
-        for place in (spec.submodule_search_locations or ()) if spec else ():
-            for pattern in patterns:
-                yield from sorted(Path(place).glob(pattern))
-    for variable in ("CUDA_HOME", "CUDA_PATH"):
-        if variable in os.environ:
-            yield from (Path(os.environ[variable], part) for part in ("lib64", "lib", "bin"))
-    yield Path(sys.prefix, "lib")  # Conda
-    yield from map(Path, filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)))
-    yield from map(Path, SYSTEM_FOLDERS)
+def _version(match: re.Match) -> list[int]:
+    return [int(part) for part in match["version"].split(".")]
 
 
 class Nvrtc(Compiler):
@@ -79,7 +61,7 @@ class Nvrtc(Compiler):
         try:
             library = ctypes.CDLL(str(self.path))
             library.nvrtcGetErrorString.restype = c_char_p
-            # Since CUDA 11.2 and 11.1: older ones know no GPU that caffe_spn has no better one for.
+            # Since CUDA 11.2.
             for name in ("nvrtcGetSupportedArchs", "nvrtcGetCUBIN"):
                 getattr(library, name)
         except (OSError, AttributeError) as error:
