@@ -62,13 +62,13 @@ class GpuBlob:
 
     def _data_on_device(self, flat: DeviceArray) -> DeviceArray:
         view = self._gpu_data_view
-        if view is None or view.address != flat.address:
+        if view is None or view.address != flat.address or view.owner is not flat.owner:
             view = self._gpu_data_view = flat.part(0, self._shape)
         return view
 
     def _diff_on_device(self, flat: DeviceArray) -> DeviceArray:
         view = self._gpu_diff_view
-        if view is None or view.address != flat.address:
+        if view is None or view.address != flat.address or view.owner is not flat.owner:
             view = self._gpu_diff_view = flat.part(0, self._shape)
         return view
 

@@ -24,6 +24,7 @@ from caffe_spn.proto.fields import copy_into
 from caffe_spn.pycaffe_net import PycaffeNet
 from caffe_spn.training_log import logger
 from caffe_spn.vectors import BlobVec, BoolVec, DtypeVec, IntVec, RawBlobVec, StringVec
+from caffe_spn.weighted_loss import WeightedLoss
 
 TRAIN, TEST = 0, 1
 
@@ -148,6 +149,7 @@ class Net(PycaffeNet):
         self._inputs = IntVec(builder.input_ids)
         self._outputs = IntVec(builder.output_ids)
         self._blob_loss_weights = DtypeVec(builder.blob_loss_weights)
+        self._loss = WeightedLoss()
         self._callbacks = {"before_forward": [], "after_forward": []}
         self._callbacks |= {"before_backward": [], "after_backward": []}
         if builder.param.debug_info:
@@ -163,8 +165,21 @@ class Net(PycaffeNet):
         CaffeSpnError
             From a layer, with the definition's file and line added.
         """
+        self._run_forward(start, end)
+        return self._loss.value()
+
+    def forward_backward(self) -> float:
+        """Run all layers forward and backward and return the weighted loss.
+
+        On a GPU this is faster than one after the other: nothing is waited for in between.
+        """
+        self._run_forward()
+        self.backward_pass()
+        return self._loss.value()
+
+    def _run_forward(self, start: int = 0, end: int | None = None) -> None:
         last = len(self.layers) - 1 if end is None else end
-        loss = 0.0
+        self._loss.start()
         for i in range(start, last + 1):
             layer, bottom, top = self.layers[i], self.bottom_vecs[i], self.top_vecs[i]
             self._notify("before_forward", i)
@@ -172,23 +187,19 @@ class Net(PycaffeNet):
                 shapes = [t.shape for t in top] if any(layer.loss_weights) else None
                 layer.reshape(bottom, top)
                 layer.forward(bottom, top)
+                if shapes is not None:
+                    self._add_losses(layer, top, shapes)
             except Exception as error:
                 self._say_layer(error, i)
                 raise
-            if shapes is not None:
-                loss += self._layer_loss(layer, top, shapes)
             self._notify("after_forward", i)
-        return loss
 
-    @staticmethod
-    def _layer_loss(layer, top, shapes) -> float:
-        loss = 0.0
+    def _add_losses(self, layer, top, shapes) -> None:
         for blob, weight, shape in zip(top, layer.loss_weights, shapes, strict=True):
             if weight:
                 if blob.shape != shape:
                     blob.diff.fill(weight)
-                loss += float(np.dot(blob.data.ravel(), blob.diff.ravel()))
-        return loss
+                self._loss.add(blob)
 
     def backward_pass(self, start: int | None = None, end: int = 0) -> None:
         """Run backward from layer `start` (the last one) down to layer `end`."""
@@ -217,7 +228,7 @@ class Net(PycaffeNet):
     def clear_param_diffs(self) -> None:
         """Set the diffs of all parameters to zero."""
         for blob in self.learnable_params:
-            blob.diff.fill(0)
+            blob.zero_diff()
 
     def close(self) -> None:
         """Stop what layers run in the background, such as prefetching."""
@@ -240,8 +251,8 @@ class Net(PycaffeNet):
             copy = copy_into(param.layer.add(), layer_param)
             del copy.blobs[:]
             for blob in layer.blobs:
-                diff = blob.diff if write_diff else None
-                array_to_blob_proto(blob.data, diff, out=copy.blobs.add())
+                diff = blob.cpu_diff if write_diff else None
+                array_to_blob_proto(blob.cpu_data, diff, out=copy.blobs.add())
         return param
 
     def copy_trained_from(self, weights) -> None:

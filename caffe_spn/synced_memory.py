@@ -9,6 +9,7 @@ import weakref
 
 import numpy as np
 
+# All that has an array on a device, so that closing the device loses nothing.
 _on_device: weakref.WeakSet[SyncedMemory] = weakref.WeakSet()
 
 
@@ -37,6 +38,7 @@ class SyncedMemory:
     __slots__ = (
         "__weakref__",
         "_device",
+        "_gpu",
         "_host",
         "capacity",
         "device_ahead",
@@ -49,6 +51,7 @@ class SyncedMemory:
         self.dtype = dtype
         self._host: np.ndarray | None = None
         self._device = None
+        self._gpu = None  # the Runtime that the array is on
         self.host_ahead = self.device_ahead = 0
 
     # On the host
@@ -69,12 +72,10 @@ class SyncedMemory:
         self.host_ahead = max(self.host_ahead, count)
 
     def _download(self) -> None:
-        from caffe_spn.cuda.runtime import runtime
-
         if self._host is None:
             self._host = np.zeros(self.capacity, self.dtype)
         ahead = self.device_ahead
-        runtime().download(self._host[:ahead], self._device.part(0, (ahead,)))
+        self._gpu.download(self._host[:ahead], self._device.part(0, (ahead,)))
         self.device_ahead = 0
 
     # On the device
@@ -107,32 +108,36 @@ class SyncedMemory:
 
     def adopt(self, array) -> None:
         """Use the memory of a DeviceArray with `capacity` elements from now on; it is newest."""
+        self._enter_device()
         self._device = array.reshaped(self.capacity)
         self.host_ahead, self.device_ahead = 0, self.capacity
-        _on_device.add(self)
 
     def _allocate(self, zero: bool) -> None:
+        self._enter_device()
+        self._device = self._gpu.array((self.capacity,), self.dtype)
+        if zero:
+            self._gpu.zero(self._device)
+
+    def _enter_device(self) -> None:
         from caffe_spn.cuda.runtime import runtime
 
-        self._device = runtime().array((self.capacity,), self.dtype)
+        self._gpu = runtime()
         _on_device.add(self)
-        if zero:
-            runtime().zero(self._device)
+        if _leave_device not in self._gpu.before_close:
+            self._gpu.before_close.append(_leave_device)
 
     def _upload(self) -> None:
-        from caffe_spn.cuda.runtime import runtime
-
         ahead = self.host_ahead
-        runtime().upload(self._device.part(0, (ahead,)), self._host[:ahead])
+        self._gpu.upload(self._device.part(0, (ahead,)), self._host[:ahead])
         self.host_ahead = 0
 
     def leave_device(self) -> None:
         """Bring what is newer on the device to the host, and give the device's memory back."""
         if self.device_ahead:
             self._download()
-        if self._device is not None:
-            self.host_ahead = self.capacity if self._host is not None else 0
-        self._device = None
+        # Another device would begin with zeros.
+        self.host_ahead = 0 if self._host is None else self.capacity
+        self._device = self._gpu = None
         _on_device.discard(self)
 
     # Both
@@ -140,9 +145,7 @@ class SyncedMemory:
     def zero(self, count: int) -> None:
         """Set the first `count` elements to 0 where they are; nothing is copied between sides."""
         if self._device is not None:
-            from caffe_spn.cuda.runtime import runtime
-
-            runtime().zero(self._device.part(0, (count,)))
+            self._gpu.zero(self._device.part(0, (count,)))
         if self.device_ahead:
             # The device computes with it; the host's copy is old anyway.
             self.device_ahead = max(self.device_ahead, count)
@@ -158,7 +161,8 @@ class SyncedMemory:
         return 0 if self._host is None else self._host.nbytes
 
 
-def leave_device() -> None:
-    """Bring all memory to the host; for when the device is closed."""
+def _leave_device(gpu) -> None:
+    """Bring all memory on a device that will be closed to the host."""
     for memory in list(_on_device):
-        memory.leave_device()
+        if memory._gpu is gpu:
+            memory.leave_device()
