@@ -5,7 +5,10 @@ is opened (`runtime.open_device`, which `caffe_spn.set_device` and `set_mode_gpu
 
     driver          what is needed of a CUDA driver, and nothing else; PyCUDA implements it
     compiler        CUDA C to machine code, with nvcc or NVRTC, and the cache on disk
-    runtime         the opened device: memory, streams, programs
+    runtime         opens a device, once for the process
+    opened          the opened device: memory, streams, programs
+    memory          a pool of device memory
+    programs        the kernels that are loaded, and how their arguments are passed
     array           an array in a device's memory
     NAME.cu         kernels; NAME.py beside it checks shapes and launches them
 """

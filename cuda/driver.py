@@ -21,6 +21,10 @@ class OutOfDeviceMemory(DeviceError):
     """An allocation that the device has no room for."""
 
 
+class DeviceLost(DeviceError):
+    """A kernel failed in a way that leaves nothing usable on the device in this process."""
+
+
 @dataclass(frozen=True)
 class DeviceInfo:
     """A device, as it describes itself.
@@ -47,9 +51,17 @@ class DeviceInfo:
 
 
 class Driver(ABC):
-    """A CUDA driver. Addresses are integers; streams, events, modules and functions are opaque."""
+    """A CUDA driver. Addresses are integers; streams, events, modules and functions are opaque.
+
+    Attributes
+    ----------
+    name : str
+    lost : str or None
+        After a `DeviceLost`, what happened: from then on everything fails.
+    """
 
     name: str
+    lost: str | None = None
 
     @abstractmethod
     def devices(self) -> list[DeviceInfo]:
@@ -65,7 +77,13 @@ class Driver(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Release the context."""
+        """Release the context, and all that was made in it."""
+
+    def abandon(self) -> None:  # noqa: B027 (most drivers have nothing to do)
+        """Forget the context without touching it, where it is no longer usable.
+
+        Called in a child process after a fork, and instead of `close` when the device was lost.
+        """
 
     @abstractmethod
     def memory_info(self) -> tuple[int, int]:
@@ -90,11 +108,13 @@ class Driver(ABC):
 
     @abstractmethod
     def to_device(self, address: int, array: np.ndarray, stream=None) -> None:
-        """Copy a C-contiguous array to the device; without a stream, wait for it."""
+        """Copy a C-contiguous array to the device; without a stream, after all that was enqueued
+        on any stream, and wait until `array` may change."""
 
     @abstractmethod
     def to_host(self, array: np.ndarray, address: int, stream=None) -> None:
-        """Copy to a C-contiguous array; without a stream, wait for it."""
+        """Copy to a C-contiguous array; without a stream, after all that was enqueued on any
+        stream, and wait for it."""
 
     @abstractmethod
     def copy(self, target: int, source: int, nbytes: int, stream) -> None:
