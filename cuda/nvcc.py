@@ -124,8 +124,8 @@ class Nvcc(Compiler):
         if process.returncode == 0:
             return output
         if program and program.refused(output):
-            architecture = next(a[6:] for a in arguments if a.startswith("-arch="))
-            raise program.error(self, architecture, output)
+            targets = [a for a in arguments if a.startswith(("-arch=", "-gencode="))]
+            raise program.error(self, ", ".join(t.rpartition("=")[2] for t in targets), output)
         if process.returncode < 0:
             raise self._unusable(f"was ended by signal {-process.returncode} (out of memory?)")
         raise self._unusable(f"fails with status {process.returncode}:\n{shortened(output)}")

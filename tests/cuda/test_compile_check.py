@@ -1,0 +1,133 @@
+"""Every kernel compiles for every architecture, without warnings, and keeps its registers.
+
+Needs nvcc, and for the last test NVRTC; no GPU. With `pytest -s` it prints what each kernel uses;
+`python -m benchmarks.registers` prints the same.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from benchmarks import registers
+from caffe_spn.cuda.compiler import SOURCES
+from caffe_spn.cuda.compiler_base import CompileError, Program
+from tests.cuda.compilers import real
+
+FILES = registers.sources()
+EACH_FILE = pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+
+# Kernels that may spill on sm_80 and newer, with the reason. None has one.
+MAY_SPILL: dict[str, str] = {}
+
+
+@pytest.fixture(scope="module")
+def reports():
+    """Kernels of each file, or why it does not compile; files are compiled side by side."""
+    compiler = real("nvcc")
+
+    def one(path):
+        try:
+            return registers.measure(compiler, [path])
+        except CompileError as error:
+            return error
+
+    with ThreadPoolExecutor(registers.WORKERS) as pool:
+        found = dict(zip(FILES, pool.map(one, FILES), strict=True))
+    print("\n" + registers.table(u for uses in found.values() if type(uses) is list for u in uses))
+    return found
+
+
+def kernels(reports, path):
+    if isinstance(reports[path], CompileError):
+        raise reports[path]
+    return reports[path]
+
+
+@EACH_FILE
+def test_compiles_without_warnings(path, reports):
+    architectures = {use.architecture for use in kernels(reports, path)}
+    assert architectures == set(registers.ARCHITECTURES), "a file without kernels"
+
+
+@EACH_FILE
+def test_spills_nothing(path, reports):
+    spilling = [
+        f"{use.kernel} on sm_{use.architecture}: {use.spilled} bytes"
+        for use in kernels(reports, path)
+        if use.spilled and use.architecture >= 80 and use.kernel not in MAY_SPILL
+    ]
+    assert not spilling
+
+
+@pytest.mark.slow
+@EACH_FILE
+def test_compiles_for_all_architectures(path):
+    compiler = real("nvcc")
+    known = [a for a in compiler.architectures if a >= 75]
+    uses = registers.measure(compiler, [path], known)
+    assert {use.architecture for use in uses} == set(known)
+
+
+@EACH_FILE
+def test_compiles_with_nvrtc(path):
+    code = real("NVRTC").compile(Program.read(path, SOURCES), "sm_90", ())
+    assert code.startswith(b"\x7fELF")
+
+
+class TestReport:
+    """The report is read rightly: a kernel that is known to spill, and one that does not."""
+
+    SOURCE = """
+extern "C" __global__ void __launch_bounds__(1024, 2) spilling(const float *x, float *y) {
+    float all[64];
+#pragma unroll
+    for (int i = 0; i < 64; ++i) all[i] = x[i * 1024 + threadIdx.x];
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < 64; ++i) y[i * 1024 + threadIdx.x] = all[63 - i] * all[i];
+}
+
+extern "C" __global__ void sharing(float *x) {
+    __shared__ float row[256];
+    row[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    x[threadIdx.x] = row[255 - threadIdx.x];
+}
+"""
+
+    @pytest.fixture
+    def path(self, tmp_path):
+        (tmp_path / "two.cu").write_text(self.SOURCE)
+        return tmp_path / "two.cu"
+
+    def test_numbers(self, path):
+        uses = registers.measure(real("nvcc"), [path], [80, 90])
+        assert len(uses) == 4
+        for use in uses:
+            assert use.file == "two.cu"
+            if use.kernel == "spilling":
+                assert use.spilled > 0 and use.stack > 0 and use.registers == 32
+            else:
+                assert (use.spilled, use.stack, use.shared) == (0, 0, 1024)
+
+    def test_table(self):
+        uses = [registers.Use("a.cu", "k", a, r, 0, 16, 0) for a, r in ((90, 40), (80, 32))]
+        assert registers.table(uses).splitlines()[2:] == ["| a.cu | k | 32 / 40 | 0 | 16 | 0 |"]
+
+    def test_warnings_are_errors(self, path):
+        path.write_text('extern "C" __global__ void k() { int unused; }\n')
+        with pytest.raises(CompileError, match="never referenced"):
+            registers.measure(real("nvcc"), [path])
+
+    def test_functions_that_are_not_inlined_count(self):
+        line = "bytes stack frame, {} bytes spill stores, {} bytes spill loads\n"
+        output = (
+            "ptxas info    : Compiling entry function 'k' for 'sm_90'\n"
+            "ptxas info    : Function properties for helper\n"
+            f"    8 {line.format(4, 8)}"
+            "ptxas info    : Function properties for k\n"
+            f"    0 {line.format(0, 0)}"
+            "ptxas info    : Used 20 registers, used 1 barriers, 512 bytes smem\n"
+        )
+        (use,) = registers.parse("a.cu", output)
+        assert use == registers.Use("a.cu", "k", 90, 20, 512, 8, 12)
