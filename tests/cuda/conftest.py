@@ -1,0 +1,42 @@
+"""The fixture `gpu`: a GPU that is emulated on the CPU, or a real one with ``--gpu``."""
+
+import pytest
+
+import caffe_spn
+from caffe_spn.cuda import runtime
+
+from .emulation.build import compiler
+from .emulation.driver import ORDERS, EmulatedDriver
+
+
+@pytest.fixture
+def gpu(request):
+    """The opened Runtime; afterwards the CPU computes again.
+
+    ``gpu.driver`` is the driver. The emulated one can be given another order of threads and blocks,
+    and less memory.
+    """
+    if request.config.getoption("--gpu", default=False):
+        from caffe_spn.cuda.pycuda_driver import PyCudaDriver
+
+        driver = PyCudaDriver()
+    elif compiler() is None:
+        pytest.skip("there is no g++ to compile the kernels for the CPU with")
+    else:
+        driver = EmulatedDriver()
+    before = runtime.install(driver)
+    try:
+        yield runtime.runtime()
+    finally:
+        caffe_spn.set_mode_cpu()
+        runtime.restore(before)
+
+
+@pytest.fixture(params=ORDERS)
+def gpu_in_order(gpu, request):
+    """The same, once for each order of threads and of blocks: results must not depend on it."""
+    if isinstance(gpu.driver, EmulatedDriver):
+        gpu.driver.thread_order = gpu.driver.block_order = request.param
+    elif request.param != "forward":
+        pytest.skip("a real GPU chooses its own order")
+    return gpu

@@ -1,0 +1,12 @@
+"""A CUDA driver for tests that runs the unchanged kernels on the CPU, compiled by g++.
+
+It finds what a GPU leaves to chance: deadlocks and divergent barriers, lanes outside their masks,
+reads of memory that nobody wrote (it holds NaN), writes outside an array, launches that a device
+would refuse. Under the address and the thread sanitizer (`tests/cuda/test_sanitizers.py`) also
+every access out of bounds and every race of two threads of a block. It says nothing about speed.
+
+    cuda_emulation.h    the language
+    build.py            .cu to .so
+    memory.py           device memory, with guards
+    driver.py           caffe_spn.cuda.driver.Driver
+"""

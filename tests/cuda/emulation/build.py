@@ -1,0 +1,166 @@
+"""Compiles a .cu for the CPU, once for each content, and calls its kernels."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from caffe_spn.cuda.cache import cache_dir
+from caffe_spn.errors import DeviceError
+
+HERE = Path(__file__).parent
+CUDA = HERE.parents[2] / "cuda"
+
+# "", "address" or "thread": the sanitizer that this process runs under (see test_sanitizers.py).
+SANITIZER = os.environ.get("CAFFE_SPN_EMULATION", "")
+
+COMMON = (
+    "-std=c++17 -g1 -fPIC -pthread -fvisibility=hidden -fno-gnu-unique -fno-strict-aliasing"
+    " -ffp-contract=off -Wall -Wextra -Wno-unknown-pragmas -Wno-unused-function"
+).split()
+# What the compiler checks in the plain build; checks.h reports it.
+CHECKS = "alignment,bounds,null,integer-divide-by-zero,signed-integer-overflow,shift"
+FLAGS = {
+    "": ["-O2", f"-fsanitize={CHECKS}"],
+    "address": [
+        *("-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"),
+        *("-fno-sanitize-recover=all", "-fsanitize-sections=cuda_shared"),
+    ],
+    "thread": ["-O1", "-fsanitize=thread"],
+}
+
+KERNEL = re.compile(
+    r'extern\s+"C"\s+__global__\s+void\s+'
+    r"(?:__launch_bounds__\s*\((?P<bound>[^,()]*)(?:,[^)]*)?\)\s*)?(?P<name>\w+)\s*\("
+)
+
+
+class EmulationError(DeviceError):
+    """A kernel that does not compile, or did what it must not."""
+
+
+def compiler() -> str | None:
+    """The C++ compiler: g++, or what CXX names."""
+    return shutil.which(os.environ.get("CXX") or "g++")
+
+
+def kernels(source: str) -> dict[str, str]:
+    """The kernels that CUDA C text defines, with their launch bounds as written."""
+    text = re.sub(r"//[^\n]*|/\*.*?\*/", " ", source, flags=re.DOTALL)
+    return {m["name"]: m["bound"] or "1024" for m in KERNEL.finditer(text)}
+
+
+def build(source: Path, options: Sequence[str] = (), sanitizer: str = SANITIZER) -> Path:
+    """The library compiled from `source`, from the cache if it was compiled before.
+
+    Raises
+    ------
+    EmulationError
+        With the compiler's messages; warnings are errors.
+    """
+    cxx = compiler()
+    if cxx is None:
+        raise EmulationError("there is no g++ to compile the kernels for the CPU with")
+    flags = [*COMMON, *FLAGS[sanitizer], *options]
+    library = _folder() / f"{source.stem}-{_digest(cxx, source, flags)}.so"
+    if not library.exists():
+        exports = "".join(
+            f"EXPORT_KERNEL({name}, ({bound}))\n" for name, bound in kernels(_read(source)).items()
+        )
+        # In an unnamed namespace templates are private to the file, as `__shared__` needs it.
+        text = f'#include "cuda_emulation.h"\nnamespace {{\n#include "{source}"\n}}\n{exports}'
+        _compile(cxx, text, flags, sanitizer, library)
+    return library
+
+
+def _compile(cxx: str, text: str, flags: list[str], sanitizer: str, library: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        made = Path(folder, "kernels.so")
+        include = [f"-I{HERE}", f"-I{CUDA}"]
+        command = [cxx, *flags, "-Werror", *include, "-x", "c++", "-c", "-", "-o", f"{made}.o"]
+        # Without the flags of the plain build, which would link the sanitizer's library.
+        link = [cxx, *(FLAGS[sanitizer] if sanitizer else []), "-shared", f"{made}.o", "-o", made]
+        for step in (command, link):
+            done = subprocess.run(step, input=text, text=True, capture_output=True)
+            if done.returncode:
+                raise EmulationError(f"g++ does not compile it:\n{done.stderr}", library.stem)
+        os.replace(made, library)
+
+
+@functools.cache
+def _folder() -> Path:
+    folder = cache_dir() / "emulation"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@functools.cache
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@functools.cache
+def _version(cxx: str) -> str:
+    return subprocess.run([cxx, "--version"], text=True, capture_output=True).stdout
+
+
+def _digest(cxx: str, source: Path, flags: list[str]) -> str:
+    """Of everything that the library depends on."""
+    headers = [*sorted(HERE.glob("*.h")), *sorted(CUDA.glob("*.cuh"))]
+    parts = [platform.machine(), _version(cxx), *flags, *(_read(p) for p in (source, *headers))]
+    parts.append(_read(Path(__file__)))
+    return hashlib.sha256("\0".join([str(source), *parts]).encode()).hexdigest()[:24]
+
+
+class Launch(ctypes.Structure):
+    """The structure of the same name in block.h."""
+
+    _fields_ = [
+        ("grid", ctypes.c_uint * 3),
+        ("block", ctypes.c_uint * 3),
+        ("shared", ctypes.c_size_t),
+        ("thread_order", ctypes.c_int),
+        ("block_order", ctypes.c_int),
+        ("seed", ctypes.c_uint),
+        ("arguments", ctypes.POINTER(ctypes.c_void_p)),
+        ("message", ctypes.c_char * 1024),
+    ]
+
+
+class Module:
+    """A compiled .cu."""
+
+    def __init__(self, source: Path, options: Sequence[str] = ()):
+        self.source = source
+        self.names = kernels(_read(source))
+        self.library = ctypes.CDLL(str(build(source, options)))
+
+    def signature(self, name: str) -> list[str]:
+        """For each parameter its kind (p, i, u, f or s for a structure) and size, as in "f4"."""
+        function = getattr(self.library, f"signature_{name}")
+        function.restype = ctypes.c_char_p
+        return function().decode().split()
+
+    def bound(self, name: str) -> int:
+        """The most threads of a block, as ``__launch_bounds__`` says."""
+        return getattr(self.library, f"bound_{name}")()
+
+    def run(self, name: str, launch: Launch) -> None:
+        """Run a kernel.
+
+        Raises
+        ------
+        EmulationError
+            If a thread did what it must not.
+        """
+        if getattr(self.library, f"launch_{name}")(ctypes.byref(launch)):
+            raise EmulationError(launch.message.decode(), f"{self.source.name}: {name}")

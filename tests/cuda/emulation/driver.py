@@ -1,0 +1,256 @@
+"""caffe_spn.cuda.driver.Driver without a GPU: kernels run on the CPU when they are launched."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import numpy as np
+
+from caffe_spn.cuda.driver import DeviceInfo, Driver
+
+from .build import CUDA, HERE, EmulationError, Launch, Module
+from .memory import Memory, view
+
+DEVICES = [
+    DeviceInfo(0, "Emulated GPU", (9, 0), 2 << 30, 132, 227 << 10),
+    DeviceInfo(1, "Emulated small GPU", (7, 5), 1 << 30, 40, 64 << 10),
+]
+ORDERS = ("forward", "reverse", "shuffled")
+
+MOST_THREADS = 1024
+MOST_BLOCKS = (2**31 - 1, 65535, 65535)
+
+_modules: dict = {}
+_handles = itertools.count(1)
+_one_at_a_time = threading.Lock()
+
+
+class EmulatedDriver(Driver):
+    """A driver whose devices are the CPU.
+
+    Parameters
+    ----------
+    devices : sequence of DeviceInfo
+        What it claims to have.
+
+    Attributes
+    ----------
+    thread_order, block_order : str
+        "forward", "reverse" or "shuffled": what a kernel computes must not depend on it.
+    memory : Memory
+        Its `total` may be lowered, to run out of it.
+    """
+
+    name = "emulation"
+
+    def __init__(self, devices: Sequence[DeviceInfo] = DEVICES):
+        self._devices = list(devices)
+        self.thread_order = self.block_order = "forward"
+        self._threads: set[int] = set()
+        self._seeds = itertools.count(1)
+        self.memory: Memory | None = None
+
+    def devices(self) -> list[DeviceInfo]:
+        return list(self._devices)
+
+    def open(self, ordinal: int) -> None:
+        self.info = self._devices[ordinal]
+        self.memory = Memory(self.info.memory)
+        self.enter_thread()
+
+    def enter_thread(self) -> None:
+        self._threads.add(threading.get_ident())
+
+    def close(self) -> None:
+        self._check_thread()
+        memory, self.memory = self.memory, None
+        memory.clear()
+
+    def _check_thread(self) -> None:
+        if self.memory is None:
+            raise EmulationError("the device is closed")
+        if threading.get_ident() not in self._threads:
+            raise EmulationError(
+                "no context is current in this thread", help="call Runtime.enter first"
+            )
+
+    # Memory
+
+    def memory_info(self) -> tuple[int, int]:
+        self._check_thread()
+        return self.memory.total - self.memory.used, self.memory.total
+
+    def allocate(self, nbytes: int) -> int:
+        self._check_thread()
+        if nbytes <= 0:
+            raise EmulationError(f"an allocation of {nbytes} bytes")
+        with _one_at_a_time:
+            return self.memory.allocate(nbytes)
+
+    def free(self, address: int) -> None:
+        self._check_thread()
+        with _one_at_a_time:
+            self.memory.free(address)
+
+    def pinned(self, shape: Sequence[int], dtype) -> np.ndarray:
+        self._check_thread()
+        return np.empty(shape, dtype)
+
+    def to_device(self, address: int, array: np.ndarray, stream=None) -> None:
+        self._bytes(address, array.nbytes)[:] = _host_bytes(array)
+
+    def to_host(self, array: np.ndarray, address: int, stream=None) -> None:
+        _host_bytes(array)[:] = self._bytes(address, array.nbytes)
+
+    def copy(self, target: int, source: int, nbytes: int, stream) -> None:
+        self._bytes(target, nbytes)[:] = self._bytes(source, nbytes)
+
+    def fill(self, address: int, byte: int, nbytes: int, stream) -> None:
+        self._bytes(address, nbytes)[:] = byte
+
+    def _bytes(self, address: int, nbytes: int) -> np.ndarray:
+        """Bytes of the device, which must lie in one array."""
+        self._check_thread()
+        if nbytes:
+            self.memory.holding(int(address), nbytes)
+        return view(int(address), nbytes)
+
+    # Kernels
+
+    def load(self, source: str, options: Sequence[str] = ()):
+        """Modules live as long as the process. Tests' own sources lie beside this file."""
+        self._check_thread()
+        path = next((p for p in (CUDA / source, HERE / source) if p.exists()), CUDA / source)
+        options = tuple(o for o in options if o.startswith(("-D", "-I", "-U")))
+        stamp = path.stat().st_mtime_ns
+        with _one_at_a_time:
+            if (path, options, stamp) not in _modules:
+                _modules[path, options, stamp] = Module(path, options)
+            return _modules[path, options, stamp]
+
+    def function(self, module, name: str):
+        if name not in module.names:
+            raise EmulationError(f"there is no kernel {name!r}", module.source.name)
+        return SimpleNamespace(
+            name=name,
+            module=module,
+            signature=module.signature(name),
+            registers=32,
+            local_bytes=0,
+            shared_bytes=0,
+            max_threads=module.bound(name),
+        )
+
+    def launch(self, function, grid, block, arguments, shared: int, stream) -> None:
+        self._check_thread()
+        where = f"{function.module.source.name}: {function.name}"
+        self._check_shape(function, grid, block, shared, where)
+        touched = self._check_arguments(function.signature, arguments, where)
+        values = [_value(a) for a in arguments]
+        pointers = (ctypes.c_void_p * len(values))(*[ctypes.addressof(v) for v in values])
+        launch = Launch(
+            grid=tuple(grid),
+            block=tuple(block),
+            shared=shared,
+            thread_order=ORDERS.index(self.thread_order),
+            block_order=ORDERS.index(self.block_order),
+            seed=next(self._seeds),
+            arguments=pointers,
+        )
+        with _one_at_a_time:
+            function.module.run(function.name, launch)
+            self.memory.check(touched, where)
+
+    def _check_shape(self, function, grid, block, shared: int, where: str) -> None:
+        """What a device would refuse."""
+        threads = block[0] * block[1] * block[2]
+        most = min(MOST_THREADS, function.max_threads)
+        if min(*grid, *block) < 1:
+            raise EmulationError(f"grid {grid} and block {block} must be positive", where)
+        if threads > most:
+            raise EmulationError(f"{threads} threads in a block; the most are {most}", where)
+        if block[2] > 64:
+            raise EmulationError(f"block {block}; the third size is at most 64", where)
+        if any(g > most for g, most in zip(grid, MOST_BLOCKS, strict=True)):
+            raise EmulationError(f"grid {grid}; the most are {MOST_BLOCKS}", where)
+        if shared > self.info.shared_memory:
+            raise EmulationError(
+                f"{shared} bytes of shared memory; {self.info.name} has {self.info.shared_memory}",
+                where,
+            )
+
+    def _check_arguments(self, signature: list[str], arguments, where: str) -> set[int]:
+        """Compare with the kernel's parameters; returns the arrays that pointers lie in."""
+        if len(arguments) != len(signature):
+            raise EmulationError(
+                f"{len(arguments)} arguments for {len(signature)} parameters", where
+            )
+        touched = set()
+        for i, (argument, kind) in enumerate(zip(arguments, signature, strict=True)):
+            if not isinstance(argument, np.generic):
+                raise EmulationError(f"argument {i} is no NumPy scalar: {argument!r}", where)
+            given = f"{_KINDS.get(argument.dtype.kind, 's')}{argument.nbytes}"
+            wanted = kind.replace("p", "u")
+            if given != wanted:
+                raise EmulationError(
+                    f"argument {i} is a {argument.dtype}; the parameter is {_described(kind)}",
+                    where,
+                )
+            if kind[0] == "p" and argument:
+                try:
+                    touched.add(self.memory.holding(int(argument)))
+                except EmulationError as error:
+                    raise EmulationError(f"argument {i}: {error.message}", where) from None
+        return touched
+
+    # Streams and events: everything has happened when the call returns.
+
+    def new_stream(self):
+        self._check_thread()
+        return SimpleNamespace(handle=next(_handles))
+
+    def new_event(self, timing: bool = False):
+        self._check_thread()
+        return SimpleNamespace(at=None, timing=timing)
+
+    def record(self, event, stream) -> None:
+        self._check_thread()
+        event.at = time.perf_counter()
+
+    def wait(self, stream, event) -> None:
+        self._check_thread()
+
+    def elapsed(self, start, end) -> float:
+        if not (start.timing and end.timing):
+            raise EmulationError("the events were not made with timing=True")
+        if start.at is None or end.at is None:
+            raise EmulationError("an event was not recorded")
+        return (end.at - start.at) * 1e3
+
+    def synchronize(self, what=None) -> None:
+        self._check_thread()
+
+
+# NumPy's kinds as signatures write them.
+_KINDS = {"b": "i", "i": "i", "u": "u", "f": "f", "V": "s"}
+
+
+def _described(kind: str) -> str:
+    words = {"p": "a pointer", "i": "a signed integer", "u": "an unsigned integer"}
+    words |= {"f": "a floating-point number", "s": "a structure"}
+    return f"{words[kind[0]]} of {kind[1:]} bytes"
+
+
+def _value(argument: np.generic):
+    return ctypes.create_string_buffer(argument.tobytes(), argument.nbytes)
+
+
+def _host_bytes(array: np.ndarray) -> np.ndarray:
+    if not array.flags.c_contiguous:
+        raise EmulationError(f"an array of shape {array.shape} that is not contiguous")
+    return array.reshape(-1).view(np.uint8)
