@@ -88,8 +88,8 @@ def compile_cubin(source: str, capability: tuple[int, int], options: Sequence[st
             return code
         raise DeviceError(
             f"there is no compiler for {source}: neither nvcc nor NVRTC was found",
-            help="pip install nvidia-cuda-nvrtc (60 MB; no toolkit is needed), or install NVIDIA's"
-            " CUDA toolkit and put nvcc into PATH or CUDA_HOME",
+            help="pip install nvidia-cuda-nvrtc (of CUDA 13; for drivers before 580"
+            " nvidia-cuda-nvrtc-cu12), or install NVIDIA's CUDA toolkit with nvcc in PATH",
         )
     compiler, code = _compile(found, program, number, options)
     # Not if somebody edited the source meanwhile: it may be the old name for the new text's code.
