@@ -109,11 +109,11 @@ class GpuBlob:
         DeviceError
             If the array is not on the open device.
         """
-        self._copy_from_device(array, self._data, "new_gpu_data")
+        self._copy_from_device(array, "new_gpu_data")
 
     def copy_gpu_diff(self, array) -> None:
         """Copy the derivatives from an array on the device; see `copy_gpu_data`."""
-        self._copy_from_device(array, self._diff, "new_gpu_diff")
+        self._copy_from_device(array, "new_gpu_diff")
 
     def share_gpu_data(self, array) -> None:
         """Use the memory of another library's array for the values, without a copy.
@@ -135,23 +135,23 @@ class GpuBlob:
         self._diff = self._adopt(array, self._diff)
         self._forget_views()
 
-    def _copy_from_device(self, array, memory: SyncedMemory, target: str) -> None:
+    def _copy_from_device(self, array, target: str) -> None:
         from caffe_spn.cuda.runtime import runtime
 
         source = self._fitting(array)
         runtime().copy(getattr(self, target), source)
 
     def _adopt(self, array, memory: SyncedMemory) -> SyncedMemory:
-        source = self._fitting(array)
+        source = self._fitting(array, writable=True)
         if memory.capacity != self._count:
             memory = SyncedMemory(self._count, self._dtype)
         memory.adopt(source)
         return memory
 
-    def _fitting(self, array) -> DeviceArray:
+    def _fitting(self, array, writable: bool = False) -> DeviceArray:
         from caffe_spn.cuda.interop import as_device_array
 
-        found = as_device_array(array)
+        found = as_device_array(array, writable)
         if found.shape != self._shape or found.dtype != self._dtype:
             raise ShapeError(
                 f"the array on the device is {found.shape} ({found.dtype}); the blob is"

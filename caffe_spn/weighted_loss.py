@@ -43,22 +43,22 @@ class WeightedLoss:
 
         gpu, slot = runtime(), len(self._terms)
         if self._gpu is not gpu:
-            self._gpu, self._slots, self._copied = gpu, None, gpu.driver.new_event()
+            self._gpu, self._slots, self._copied = gpu, None, gpu.event()
         if self._slots is None or slot >= len(self._slots):
             # The copies under way belong into the memory that they were given.
             gpu.synchronize()
-            before, self._slots = self._slots, gpu.driver.pinned((slot + 8,), blob.dtype)
+            before, self._slots = self._slots, gpu.pinned((slot + 8,), blob.dtype)
             if before is not None:
                 self._slots[: len(before)] = before
-        gpu.downloads += 1
-        gpu.driver.to_host(self._slots[slot : slot + 1], blob.gpu_data.address, gpu.stream)
-        gpu.driver.record(self._copied, gpu.stream)
+        target = self._slots[slot : slot + 1]
+        gpu.download(target, blob.gpu_data.reshaped(1), gpu.stream)
+        gpu.record(self._copied)
         return slot
 
     def value(self) -> float:
         """The sum, in the order of the layers."""
         if any(isinstance(term, tuple) for term in self._terms):
-            self._gpu.driver.synchronize(self._copied)
+            self._gpu.synchronize(self._copied)
         loss = 0.0
         for term in self._terms:
             if isinstance(term, tuple):

@@ -64,6 +64,24 @@ class DeviceArray:
             self.address + start * self.dtype.itemsize, shape, self.dtype, self.owner
         )
 
+    # For other libraries; see `caffe_spn.cuda.interop`.
+
+    @property
+    def __cuda_array_interface__(self) -> dict:
+        from caffe_spn.cuda.interop import cuda_array_interface
+
+        return cuda_array_interface(self)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        from caffe_spn.cuda.interop import dlpack_device
+
+        return dlpack_device()
+
+    def __dlpack__(self, **options):
+        from caffe_spn.cuda.interop import to_dlpack
+
+        return to_dlpack(self, **options)
+
     def __getitem__(self, index: int) -> DeviceArray:
         """Entry `index` of axis 0."""
         if not 0 <= index < self.shape[0]:

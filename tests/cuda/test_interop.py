@@ -1,0 +1,350 @@
+"""Arrays on the device handed to, and taken from, other libraries.
+
+PyTorch and NumPy judge the capsules, with the device's type changed to the CPU: the device of these
+tests is the host's memory.
+"""
+
+import ctypes
+import gc
+
+import numpy as np
+import pytest
+
+from caffe_spn import Blob
+from caffe_spn.cuda import dlpack, runtime
+from caffe_spn.cuda.array import DeviceArray
+from caffe_spn.cuda.interop import as_device_array
+from caffe_spn.errors import DeviceError, ShapeError
+from tests.cuda.host_driver import HostDriver
+
+VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+@pytest.fixture
+def gpu():
+    before = runtime.install(HostDriver())
+    yield runtime.runtime()
+    runtime.restore(before)
+
+
+@pytest.fixture
+def array(gpu):
+    array = gpu.array(VALUES.shape)
+    gpu.upload(array, VALUES)
+    return array
+
+
+class Tensor:
+    """Another library's array, which speaks DLPack."""
+
+    def __init__(self, array, place=(dlpack.CUDA, 0), flags=0, versions=True):
+        self.array, self.place, self.flags, self.versions = array, place, flags, versions
+        self.asked = []
+
+    def __dlpack_device__(self):
+        return self.place
+
+    def __dlpack__(self, **options):
+        if "max_version" in options and not self.versions:
+            raise TypeError("unexpected keyword argument 'max_version'")
+        self.asked.append(options)
+        return dlpack.to_capsule(self.array, self.place[1], self.versions, self.flags)
+
+
+class CudaArray:
+    """Another library's array, which has the CUDA array interface only."""
+
+    def __init__(self, array, **facts):
+        self.array = array
+        self.__cuda_array_interface__ = {
+            "shape": array.shape,
+            "typestr": "<f4",
+            "data": (array.address, False),
+            "version": 3,
+        } | facts
+
+
+class OnHost:
+    """Gives a capsule away as if the device were the CPU."""
+
+    def __init__(self, capsule):
+        self.capsule = capsule
+
+    def __dlpack_device__(self):
+        return dlpack.CPU, 0
+
+    def __dlpack__(self, **options):
+        return self.capsule
+
+
+def read(gpu, array):
+    found = np.empty(array.shape, array.dtype)
+    gpu.download(found, array)
+    return found
+
+
+def synchronized(gpu):
+    return [call for call in gpu.driver.calls if call[0] == "synchronize"]
+
+
+# To other libraries
+
+
+def test_the_cuda_array_interface(gpu, array):
+    assert array.__cuda_array_interface__ == {
+        "shape": (2, 3),
+        "typestr": "<f4",
+        "data": (array.address, False),
+        "strides": None,
+        "version": 3,
+        "stream": gpu.stream.handle,
+    }
+    assert gpu.array((0, 3)).__cuda_array_interface__["data"] == (0, False)
+
+
+@pytest.mark.parametrize("version", [None, (0, 8), (1, 0), (1, 3), (2, 0)])
+def test_a_capsule_field_by_field(gpu, array, version):
+    capsule = array.__dlpack__(stream=1, max_version=version)
+    versioned = version is not None and version[0] >= 1
+    name = b"dltensor_versioned" if versioned else b"dltensor"
+    assert repr(capsule).startswith(f'<capsule object "{name.decode()}"')
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    words = (ctypes.c_uint64 * 12).from_address(get(capsule, name))
+    if versioned:
+        version_word, _, deleter, flags, *tensor = words
+        assert version_word == 1 and flags == 0
+    else:
+        *tensor, _, deleter = words[:8]
+    data, device, kind, shape, strides, offset = tensor[:6]
+    assert (data, offset) == (array.address, 0)
+    assert device == 2  # kDLCUDA, number 0
+    assert kind.to_bytes(8, "little") == bytes([2, 0, 0, 0, 2, 32, 1, 0])  # 2-D, float, 32, 1 lane
+    assert list((ctypes.c_int64 * 2).from_address(shape)) == [2, 3]
+    assert list((ctypes.c_int64 * 2).from_address(strides)) == [3, 1]
+    assert deleter
+
+
+@pytest.mark.parametrize("version", [None, (1, 0)])
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_numpy_and_pytorch_read_the_capsule(array, monkeypatch, version, library):
+    module = pytest.importorskip(library)
+    monkeypatch.setattr(dlpack, "CUDA", dlpack.CPU)
+    try:
+        found = module.from_dlpack(OnHost(array.__dlpack__(max_version=version)))
+    except (RuntimeError, BufferError, ValueError) as error:
+        if version:
+            pytest.skip(f"this {library} knows no version 1: {error}")
+        raise
+    assert np.asarray(found).tolist() == VALUES.tolist()
+
+
+def test_what_was_handed_out_lives_until_it_is_deleted(gpu, array, monkeypatch):
+    monkeypatch.setattr(dlpack, "CUDA", dlpack.CPU)
+    found = np.from_dlpack(OnHost(array.__dlpack__()))
+    used = gpu.memory.in_use
+    del array
+    gc.collect()
+    assert gpu.memory.in_use == used and found.tolist() == VALUES.tolist()
+    del found
+    gc.collect()
+    assert not dlpack._handed_out
+
+
+@pytest.mark.parametrize("version", [None, (1, 0)])
+def test_a_capsule_that_nobody_takes_is_deleted(array, version):
+    array.__dlpack__(max_version=version)
+    assert not dlpack._handed_out
+
+
+def test_the_consumers_stream_waits(gpu, array):
+    for stream in (None, 1, -1, gpu.stream.handle):
+        array.__dlpack__(stream=stream)
+    assert not synchronized(gpu), "they are ordered by CUDA, or by the consumer"
+    for stream in (2, 12345):
+        array.__dlpack__(stream=stream)
+    assert len(synchronized(gpu)) == 2
+    with pytest.raises(ValueError, match="stream 0 is ambiguous"):
+        array.__dlpack__(stream=0)
+
+
+def test_a_copy_is_one(gpu, array):
+    taken = dlpack.from_capsule(array.__dlpack__(copy=True, max_version=(1, 0)))
+    assert taken.address != array.address
+    assert read(gpu, DeviceArray(taken.address, (2, 3))).tolist() == VALUES.tolist()
+
+
+def test_another_device_is_refused(array):
+    array.__dlpack__(dl_device=(2, 0))
+    with pytest.raises(BufferError, match=r"is on DLPack device \(2, 0\).* given on \(1, 0\)"):
+        array.__dlpack__(dl_device=(1, 0))
+
+
+def test_a_blob_gives_its_newest_data(gpu):
+    blob = Blob((2, 3))
+    blob.data[...] = VALUES
+    assert blob.__dlpack_device__() == (dlpack.CUDA, 0)
+    taken = dlpack.from_capsule(blob.__dlpack__(stream=1))
+    assert read(gpu, DeviceArray(taken.address, taken.shape)).tolist() == VALUES.tolist()
+    assert blob.__cuda_array_interface__["data"] == (taken.address, False)
+    ctypes.c_float.from_address(taken.address).value = 7
+    assert blob.data[0, 0] == 7, "whoever takes a blob may write into it"
+
+
+def test_without_a_device_a_blob_has_no_cuda_array_interface():
+    before = runtime.install(None)
+    try:
+        assert not hasattr(Blob((1,)), "__cuda_array_interface__")
+    finally:
+        runtime.restore(before)
+
+
+# From other libraries
+
+
+@pytest.mark.parametrize("versions", [False, True])
+def test_a_tensor_is_taken_as_it_is(gpu, array, versions):
+    tensor = Tensor(array, versions=versions)
+    found = as_device_array(tensor)
+    assert (found.address, found.shape, found.dtype) == (array.address, (2, 3), np.float32)
+    assert tensor.asked[-1]["stream"] == gpu.stream.handle
+    part = found.part(3, (3,))
+    del found
+    assert dlpack._handed_out, "a part keeps the tensor alive"
+    del part
+    assert not dlpack._handed_out
+    assert synchronized(gpu), "what is enqueued may still use the memory"
+
+
+def test_numpys_own_capsules_can_be_read():
+    array = np.arange(12, dtype=np.int16).reshape(3, 4)[1:, ::2]
+    taken = dlpack.from_capsule(array.__dlpack__())
+    assert taken.device == (dlpack.CPU, 0) and taken.address == array.ctypes.data
+    assert (taken.shape, taken.strides, taken.dtype) == ((2, 2), (4, 2), np.int16)
+
+
+def test_a_capsule_is_used_once(array):
+    capsule = array.__dlpack__()
+    taken = dlpack.from_capsule(capsule)
+    with pytest.raises(BufferError, match=r"used_dltensor.*nobody has used"):
+        dlpack.from_capsule(capsule)
+    assert taken.address == array.address
+    with pytest.raises(BufferError, match="no DLPack capsule"):
+        dlpack.from_capsule(3)
+
+
+def test_the_cuda_array_interface_is_taken(gpu, array):
+    other = CudaArray(array, strides=(12, 4), stream=1)
+    found = as_device_array(other)
+    assert (found.address, found.shape, found.dtype) == (array.address, (2, 3), np.float32)
+    assert not synchronized(gpu)
+    as_device_array(CudaArray(array, stream=12345))
+    assert synchronized(gpu), "a stream that is not known has to be waited for"
+
+
+def test_ones_and_nothing_are_contiguous_with_any_strides(gpu):
+    for shape, strides in [((1, 3), (400, 4)), ((0, 3), (1, 1)), ((2, 1), (4, 99))]:
+        other = CudaArray(gpu.array(shape), strides=strides)
+        assert as_device_array(other).shape == shape
+
+
+def message(raised) -> str:
+    return f"{raised.value.message}\n{raised.value.help}"
+
+
+def test_a_transposed_array(array):
+    with pytest.raises(ShapeError) as raised:
+        as_device_array(CudaArray(array, shape=(3, 2), strides=(4, 12)))
+    assert "shape (3, 2) has the strides (4, 12); it must be C-contiguous" in message(raised)
+    assert "tensor.contiguous()" in message(raised)
+
+
+def test_a_masked_array(array):
+    with pytest.raises(ShapeError, match="is masked"):
+        as_device_array(CudaArray(array, mask=array))
+
+
+def test_a_tensor_in_main_memory(array):
+    with pytest.raises(DeviceError) as raised:
+        as_device_array(Tensor(array, place=(dlpack.CPU, 0)))
+    assert "Tensor is in main memory" in message(raised)
+    assert "blob.data[...] = array" in message(raised)
+
+
+def test_a_tensor_of_another_kind_of_device(array):
+    with pytest.raises(DeviceError, match="DLPack's type 10; CUDA's is 2"):
+        as_device_array(Tensor(array, place=(10, 0)))
+
+
+def test_a_tensor_on_another_device(array):
+    with pytest.raises(DeviceError) as raised:
+        as_device_array(Tensor(array, place=(dlpack.CUDA, 1)))
+    assert "Tensor is on device 1; device 0 is open" in message(raised)
+    assert "set_device(1)" in message(raised)
+
+
+def test_no_array_at_all(gpu):
+    with pytest.raises(DeviceError, match=r"type builtins\.list is no array on a device"):
+        as_device_array([1.0])
+
+
+def test_read_only_memory_can_be_copied_but_not_shared(gpu, array):
+    blob = Blob((2, 3))
+    for other in (
+        Tensor(array, flags=dlpack.READ_ONLY),
+        CudaArray(array, data=(array.address, True)),
+    ):
+        with pytest.raises(DeviceError, match="is read-only and cannot be shared"):
+            blob.share_gpu_data(other)
+        blob.copy_gpu_data(other)
+        assert blob.data.tolist() == VALUES.tolist()
+
+
+# Blobs and tensors
+
+
+def test_a_blob_copies_a_tensor_within_the_device(gpu, array):
+    blob = Blob((2, 3))
+    uploads = gpu.uploads
+    blob.copy_gpu_data(Tensor(array))
+    blob.copy_gpu_diff(CudaArray(array))
+    assert gpu.uploads == uploads
+    assert blob.data.tolist() == blob.diff.tolist() == VALUES.tolist()
+    blob.data[...] = 0
+    assert read(gpu, array).tolist() == VALUES.tolist()
+
+
+def test_a_blob_shares_a_tensor(gpu, array):
+    blob, top = Blob((2, 3)), Blob((6,))
+    top.share_data(blob)
+    blob.share_gpu_data(Tensor(array))
+    blob.share_gpu_diff(Tensor(array))
+    assert blob.gpu_data.address == blob.gpu_diff.address == array.address
+    assert blob.data.tolist() == blob.diff.tolist() == VALUES.tolist()
+    assert top.data.tolist() == VALUES.ravel().tolist(), "who shares the memory shares the tensor"
+    blob.data[...] = 5
+    assert blob.gpu_data.address == array.address
+    assert (read(gpu, array) == 5).all(), "the host's newer values went into the tensor"
+    blob.share_gpu_data(gpu.array((2, 3)))
+    blob.share_gpu_diff(gpu.array((2, 3)))
+    gc.collect()
+    assert not dlpack._handed_out
+
+
+def test_a_blob_that_was_made_smaller_shares_a_tensor_of_its_size(gpu, array):
+    blob = Blob((20,))
+    blob.reshape(2, 3)
+    blob.share_gpu_data(array)
+    assert blob.data.tolist() == VALUES.tolist()
+    blob.reshape(7)
+    assert not blob.data.any(), "making it larger takes new memory"
+
+
+@pytest.mark.parametrize("shape, dtype", [((3, 2), np.float32), ((2, 3), np.float64)])
+def test_a_tensor_that_does_not_fit(gpu, array, shape, dtype):
+    blob = Blob(shape, dtype)
+    for method in (blob.share_gpu_data, blob.share_gpu_diff, blob.copy_gpu_data):
+        with pytest.raises(ShapeError) as raised:
+            method(array)
+        assert "the array on the device is (2, 3) (float32); the blob is" in message(raised)
+        assert f"{shape} ({np.dtype(dtype)})" in message(raised)
