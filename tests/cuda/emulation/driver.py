@@ -127,11 +127,10 @@ class EmulatedDriver(Driver):
         self._check_thread()
         path = next((p for p in (CUDA / source, HERE / source) if p.exists()), CUDA / source)
         options = tuple(o for o in options if o.startswith(("-D", "-I", "-U")))
-        stamp = path.stat().st_mtime_ns
         with _one_at_a_time:
-            if (path, options, stamp) not in _modules:
-                _modules[path, options, stamp] = Module(path, options)
-            return _modules[path, options, stamp]
+            if (path, options) not in _modules:
+                _modules[path, options] = Module(path, options)
+            return _modules[path, options]
 
     def function(self, module, name: str):
         if name not in module.names:

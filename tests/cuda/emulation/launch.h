@@ -1,4 +1,4 @@
-// What Python calls: for each kernel `launch_NAME`, `signature_NAME` and `bound_NAME`.
+// What Python calls: `kernel_names`, and for each `launch_NAME`, `signature_NAME`, `bound_NAME`.
 #pragma once
 #include <utility>
 
@@ -122,3 +122,5 @@ inline void call(void (*kernel)(Parameters...), void **arguments) {
     }                                                                                   \
     VISIBLE const char *signature_##name() { return emulation::signature(name); }       \
     VISIBLE int bound_##name() { return bound; }
+#define EXPORT_NAMES(names) \
+    VISIBLE const char *kernel_names() { return names; }
