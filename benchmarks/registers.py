@@ -19,6 +19,7 @@ from pathlib import Path
 from caffe_spn.cuda import nvcc
 from caffe_spn.cuda.compiler import SOURCES
 from caffe_spn.cuda.compiler_base import FLAGS, Program
+from caffe_spn.cuda.precompile import variants
 
 # Turing, and the two data-centre GPUs whose numbers stand for their generations.
 ARCHITECTURES = (75, 80, 90)
@@ -35,6 +36,7 @@ class Use:
     """A kernel on an architecture: registers of a thread, bytes of the rest."""
 
     file: str
+    options: str
     kernel: str
     architecture: int
     registers: int
@@ -43,9 +45,14 @@ class Use:
     spilled: int
 
 
-def sources() -> list[Path]:
-    """All .cu files of the package."""
-    return sorted(SOURCES.glob("*.cu"))
+# A file, and the options to compile it with.
+Case = tuple[Path, tuple[str, ...]]
+
+
+def cases(files: Iterable[Path] = ()) -> list[Case]:
+    """Files, all of the package by default, with each of the options that they may get."""
+    files = list(files) or sorted(SOURCES.glob("*.cu"))
+    return [(path, options) for path in files for options in variants(path.name)]
 
 
 def find() -> nvcc.Nvcc:
@@ -56,13 +63,14 @@ def find() -> nvcc.Nvcc:
     return nvcc.Nvcc(path)
 
 
-def compile_verbosely(compiler: nvcc.Nvcc, path: Path, architectures: Iterable[int]) -> str:
+def compile_verbosely(compiler: nvcc.Nvcc, case: Case, architectures: Iterable[int]) -> str:
     """What nvcc and its assembler say of a file, all warnings being errors.
 
     Raises
     ------
     CompileError
     """
+    path, options = case
     program = Program.read(path, SOURCES)
     targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
     with tempfile.TemporaryDirectory() as scratch:
@@ -70,6 +78,7 @@ def compile_verbosely(compiler: nvcc.Nvcc, path: Path, architectures: Iterable[i
             "-fatbin",
             *targets,
             *FLAGS,
+            *options,
             "-Xptxas=-v",
             "-Werror=all-warnings",
             f"-I{SOURCES}",
@@ -80,7 +89,7 @@ def compile_verbosely(compiler: nvcc.Nvcc, path: Path, architectures: Iterable[i
         )
 
 
-def parse(file: str, output: str) -> list[Use]:
+def parse(case: Case, output: str) -> list[Use]:
     """The kernels in the assembler's report."""
     found = []
     for report in output.split("ptxas info    : Compiling")[1:]:
@@ -90,8 +99,9 @@ def parse(file: str, output: str) -> list[Use]:
         registers, shared = _USED.search(report).groups()
         found.append(
             Use(
-                file,
-                kernel,
+                file=case[0].name,
+                options=" ".join(option.removeprefix("-D") for option in case[1]),
+                kernel=kernel,
                 architecture=int(architecture),
                 registers=int(registers),
                 shared=int(shared or 0),
@@ -103,31 +113,33 @@ def parse(file: str, output: str) -> list[Use]:
 
 
 def measure(
-    compiler: nvcc.Nvcc, files: Sequence[Path], architectures: Sequence[int] = ARCHITECTURES
+    compiler: nvcc.Nvcc, wanted: Sequence[Case], architectures: Sequence[int] = ARCHITECTURES
 ) -> list[Use]:
     """Compile files, two at a time, and say what their kernels use."""
 
-    def one(path: Path) -> list[Use]:
-        return parse(path.name, compile_verbosely(compiler, path, architectures))
+    def one(case: Case) -> list[Use]:
+        return parse(case, compile_verbosely(compiler, case, architectures))
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        return [use for uses in pool.map(one, files) for use in uses]
+        return [use for uses in pool.map(one, wanted) for use in uses]
 
 
 def table(uses: Iterable[Use]) -> str:
     """A line for each kernel, with its numbers on each architecture."""
-    kernels: dict[tuple[str, str], list[Use]] = {}
+    kernels: dict[tuple[str, ...], list[Use]] = {}
     for use in uses:
-        kernels.setdefault((use.file, use.kernel), []).append(use)
-    lines = ["| file | kernel | registers | static shared memory | stack | spilled |"]
-    lines.append("| --- | --- | --- | --- | --- | --- |")
-    for (file, kernel), of_kernel in sorted(kernels.items()):
+        kernels.setdefault((use.file, use.kernel, use.options), []).append(use)
+    lines = [
+        "| file | kernel | compiled with | registers | static shared memory | stack | spilled |"
+    ]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    for names, of_kernel in sorted(kernels.items()):
         of_kernel = sorted(of_kernel, key=lambda use: use.architecture)
         cells = [
             _joined(getattr(use, field) for use in of_kernel)
             for field in ("registers", "shared", "stack", "spilled")
         ]
-        lines.append("| " + " | ".join([file, kernel, *cells]) + " |")
+        lines.append("| " + " | ".join([*names, *cells]) + " |")
     return "\n".join(lines)
 
 
@@ -143,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--arch", nargs="*", type=int, default=ARCHITECTURES, metavar="80")
     arguments = parser.parse_args(argv)
     compiler = find()
-    uses = measure(compiler, arguments.files or sources(), arguments.arch)
+    uses = measure(compiler, cases(arguments.files), arguments.arch)
     names = " / ".join(f"sm_{a}" for a in sorted(arguments.arch))
     print(f"nvcc {compiler.version()}, {names}; bytes, but for registers\n\n{table(uses)}")
 

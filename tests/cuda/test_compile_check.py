@@ -5,6 +5,7 @@ Needs nvcc, and for the last test NVRTC; no GPU. With `pytest -s` it prints what
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +14,10 @@ from caffe_spn.cuda.compiler import SOURCES
 from caffe_spn.cuda.compiler_base import CompileError, Program
 from tests.cuda.compilers import real
 
-FILES = registers.sources()
-EACH_FILE = pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+CASES = registers.cases()
+EACH = pytest.mark.parametrize(
+    "case", CASES, ids=lambda case: " ".join([case[0].name, *case[1]]).replace("-D", "")
+)
 
 # Kernels that may spill on sm_80 and newer, with the reason. None has one.
 MAY_SPILL: dict[str, str] = {}
@@ -22,55 +25,56 @@ MAY_SPILL: dict[str, str] = {}
 
 @pytest.fixture(scope="module")
 def reports():
-    """Kernels of each file, or why it does not compile; files are compiled side by side."""
+    """Kernels of each case, or why it does not compile; they are compiled side by side."""
     compiler = real("nvcc")
 
-    def one(path):
+    def one(case):
         try:
-            return registers.measure(compiler, [path])
+            return registers.measure(compiler, [case])
         except CompileError as error:
             return error
 
     with ThreadPoolExecutor(registers.WORKERS) as pool:
-        found = dict(zip(FILES, pool.map(one, FILES), strict=True))
+        found = dict(zip(CASES, pool.map(one, CASES), strict=True))
     print("\n" + registers.table(u for uses in found.values() if type(uses) is list for u in uses))
     return found
 
 
-def kernels(reports, path):
-    if isinstance(reports[path], CompileError):
-        raise reports[path]
-    return reports[path]
+def kernels(reports, case):
+    if isinstance(reports[case], CompileError):
+        raise reports[case]
+    return reports[case]
 
 
-@EACH_FILE
-def test_compiles_without_warnings(path, reports):
-    architectures = {use.architecture for use in kernels(reports, path)}
+@EACH
+def test_compiles_without_warnings(case, reports):
+    architectures = {use.architecture for use in kernels(reports, case)}
     assert architectures == set(registers.ARCHITECTURES), "a file without kernels"
 
 
-@EACH_FILE
-def test_spills_nothing(path, reports):
+@EACH
+def test_spills_nothing(case, reports):
     spilling = [
         f"{use.kernel} on sm_{use.architecture}: {use.spilled} bytes"
-        for use in kernels(reports, path)
+        for use in kernels(reports, case)
         if use.spilled and use.architecture >= 80 and use.kernel not in MAY_SPILL
     ]
     assert not spilling
 
 
 @pytest.mark.slow
-@EACH_FILE
-def test_compiles_for_all_architectures(path):
+@EACH
+def test_compiles_for_all_architectures(case):
     compiler = real("nvcc")
     known = [a for a in compiler.architectures if a >= 75]
-    uses = registers.measure(compiler, [path], known)
+    uses = registers.measure(compiler, [case], known)
     assert {use.architecture for use in uses} == set(known)
 
 
-@EACH_FILE
-def test_compiles_with_nvrtc(path):
-    code = real("NVRTC").compile(Program.read(path, SOURCES), "sm_90", ())
+@EACH
+def test_compiles_with_nvrtc(case):
+    path, options = case
+    code = real("NVRTC").compile(Program.read(path, SOURCES), "sm_90", options)
     assert code.startswith(b"\x7fELF")
 
 
@@ -101,7 +105,7 @@ extern "C" __global__ void sharing(float *x) {
         return tmp_path / "two.cu"
 
     def test_numbers(self, path):
-        uses = registers.measure(real("nvcc"), [path], [80, 90])
+        uses = registers.measure(real("nvcc"), [(path, ())], [80, 90])
         assert len(uses) == 4
         for use in uses:
             assert use.file == "two.cu"
@@ -111,13 +115,15 @@ extern "C" __global__ void sharing(float *x) {
                 assert (use.spilled, use.stack, use.shared) == (0, 0, 1024)
 
     def test_table(self):
-        uses = [registers.Use("a.cu", "k", a, r, 0, 16, 0) for a, r in ((90, 40), (80, 32))]
-        assert registers.table(uses).splitlines()[2:] == ["| a.cu | k | 32 / 40 | 0 | 16 | 0 |"]
+        uses = [registers.Use("a.cu", "A=1", "k", a, r, 0, 16, 0) for a, r in ((90, 40), (80, 32))]
+        assert registers.table(uses).splitlines()[2:] == [
+            "| a.cu | k | A=1 | 32 / 40 | 0 | 16 | 0 |"
+        ]
 
     def test_warnings_are_errors(self, path):
         path.write_text('extern "C" __global__ void k() { int unused; }\n')
         with pytest.raises(CompileError, match="never referenced"):
-            registers.measure(real("nvcc"), [path])
+            registers.measure(real("nvcc"), [(path, ())])
 
     def test_functions_that_are_not_inlined_count(self):
         line = "bytes stack frame, {} bytes spill stores, {} bytes spill loads\n"
@@ -129,5 +135,5 @@ extern "C" __global__ void sharing(float *x) {
             f"    0 {line.format(0, 0)}"
             "ptxas info    : Used 20 registers, used 1 barriers, 512 bytes smem\n"
         )
-        (use,) = registers.parse("a.cu", output)
-        assert use == registers.Use("a.cu", "k", 90, 20, 512, 8, 12)
+        (use,) = registers.parse((Path("a.cu"), ("-DA=1",)), output)
+        assert use == registers.Use("a.cu", "A=1", "k", 90, 20, 512, 8, 12)
