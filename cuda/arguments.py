@@ -1,11 +1,20 @@
-"""Checks that launchers make before a kernel reads past the end of something."""
+"""What launchers share: checks, before a kernel reads past the end of something, and grids."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from caffe_spn.cuda.array import DeviceArray
+from caffe_spn.cuda.runtime import blocks
 from caffe_spn.errors import ShapeError
+
+# Elements that a thread of `for_vectors` in vectors.cuh takes at a time.
+WIDTH = 4
+
+
+def vector_blocks(count: int) -> int:
+    """Blocks of `THREADS` for a kernel that takes `count` elements with `for_vectors`."""
+    return blocks(-(-count // WIDTH))
 
 
 def check(kernel: str, count: int | None = None, dtype=np.float32, **arrays: DeviceArray) -> int:

@@ -1,31 +1,94 @@
-// The layers that map each element on its own: one line for each formula and direction.
+// The layers that map each element on its own, one kernel for each formula and direction.
 //
-// FORWARD(name, (parameters), y) makes the kernel name_forward(bottom, top, parameters...), in which
-// y is an expression in x. BACKWARD(name, (parameters), dx) makes
-// name_backward(bottom, top, top_diff, bottom_diff, parameters...), in which dx, the bottom's diff, is
-// one in x, y and the top's diff dy. The output may be any of the inputs.
-//
-// The formulas are those of the layers' CPU paths, so that their notes hold here too.
+// NAME_forward states y as an expression in x, NAME_backward the bottom's diff as one in x, y and the
+// top's diff dy. What is written may be any of what is read. The formulas are those of the layers'
+// CPU paths, so that their notes hold here too.
 #include "vectors.cuh"
 
-#define LIST(...) __VA_ARGS__
+#define FORWARD const float *bottom, float *top, int count
+#define TOP(Y) map(top, count, [=](float x) -> float { return Y; }, bottom)
 
-#define FORWARD(NAME, PARAMETERS, TOP)                                                         \
-    extern "C" __global__ void NAME##_forward(const float *bottom, float *top, LIST PARAMETERS) { \
-        map(top, count, [=](float x) -> float { return TOP; }, bottom);                        \
-    }
+#define BACKWARD \
+    const float *bottom, const float *top, const float *top_diff, float *bottom_diff, int count
+// An expression that does not depend on x or y does not read them either.
+#define BOTTOM_DIFF(DX)                                                                      \
+    map(                                                                                     \
+        bottom_diff, count,                                                                  \
+        [=]([[maybe_unused]] float x, [[maybe_unused]] float y, float dy) -> float { return DX; }, \
+        bottom, top, top_diff)
 
-#define BACKWARD(NAME, PARAMETERS, BOTTOM_DIFF)                                            \
-    extern "C" __global__ void NAME##_backward(const float *bottom, const float *top,      \
-                                               const float *top_diff, float *bottom_diff,  \
-                                               LIST PARAMETERS) {                          \
-        map(bottom_diff, count,                                                            \
-            [=](float x, float y, float dy) -> float { return BOTTOM_DIFF; }, bottom, top, \
-            top_diff);                                                                     \
-    }
+// With slope 0 it is no factor: -inf * 0 would be NaN.
+extern "C" __global__ void relu_forward(FORWARD, float slope) {
+    TOP(x <= 0 ? (slope == 0 ? 0 : slope * x) : x);
+}
+extern "C" __global__ void relu_backward(BACKWARD, float slope) {
+    BOTTOM_DIFF(dy * (x > 0 ? 1 : slope));
+}
 
-// Divide: nearer to 0 than this, the divisor is +-SMALLEST.
-#define SMALLEST 1e-6f
+extern "C" __global__ void elu_forward(FORWARD, float alpha) {
+    TOP(x > 0 ? x : alpha * expm1f(x));
+}
+extern "C" __global__ void elu_backward(BACKWARD, float alpha) {
+    BOTTOM_DIFF(dy * (x > 0 ? 1 : alpha + y));
+}
+
+__device__ __forceinline__ float sigmoid(float x) {
+    // Neither y nor 1 - y loses digits this way, whichever is the smaller.
+    const float small = expf(-fabsf(x));
+    return (x < 0 ? small : 1) / (1 + small);
+}
+
+extern "C" __global__ void sigmoid_forward(FORWARD) {
+    TOP(sigmoid(x));
+}
+extern "C" __global__ void sigmoid_backward(BACKWARD) {
+    BOTTOM_DIFF(dy * (y * (1 - y)));
+}
+
+extern "C" __global__ void tanh_forward(FORWARD) {
+    TOP(tanhf(x));
+}
+extern "C" __global__ void tanh_backward(BACKWARD) {
+    BOTTOM_DIFF(dy * (1 - y * y));
+}
+
+__device__ __forceinline__ float sign(float x) {
+    return x > 0 ? 1 : x < 0 ? -1 : x;  // NaN stays
+}
+
+extern "C" __global__ void absval_forward(FORWARD) {
+    TOP(fabsf(x));
+}
+extern "C" __global__ void absval_backward(BACKWARD) {
+    BOTTOM_DIFF(dy * sign(x));
+}
+
+extern "C" __global__ void bnll_forward(FORWARD) {
+    TOP(fmaxf(x, 0) + log1pf(expf(-fabsf(x))));
+}
+extern "C" __global__ void bnll_backward(BACKWARD) {
+    BOTTOM_DIFF(dy * sigmoid(x));
+}
+
+extern "C" __global__ void swish_forward(FORWARD, float beta) {
+    TOP(x * sigmoid(beta * x));
+}
+extern "C" __global__ void swish_backward(BACKWARD, float beta) {
+    BOTTOM_DIFF(dy * (sigmoid(beta * x) + beta * y * sigmoid(-beta * x)));
+}
+
+extern "C" __global__ void clip_forward(FORWARD, float low, float high) {
+    TOP(x != x ? x : fmaxf(fminf(x, high), low));
+}
+extern "C" __global__ void clip_backward(BACKWARD, float low, float high) {
+    BOTTOM_DIFF(dy * (x >= low && x <= high ? 1 : 0));
+}
+
+extern "C" __global__ void threshold_forward(FORWARD, float threshold) {
+    TOP(x > threshold ? 1 : 0);
+}
+
+const float SMALLEST = 1e-6f;  // nearer to 0 the divisor is this, or its negative
 
 __device__ __forceinline__ float guarded(float x) {
     return fabsf(x) < SMALLEST ? copysignf(SMALLEST, x) : x;
@@ -36,17 +99,35 @@ __device__ __forceinline__ float divide_slope(float y, float alpha) {
     return alpha == 0 || fabsf(y) >= fabsf(alpha / SMALLEST) ? 0 : -1 / alpha * (y * y);
 }
 
-__device__ __forceinline__ float sign(float x) {
-    return x > 0 ? 1 : x < 0 ? -1 : x;  // NaN stays
+extern "C" __global__ void divide_forward(FORWARD, float alpha) {
+    TOP(alpha / guarded(x));
+}
+extern "C" __global__ void divide_backward(BACKWARD, float alpha) {
+    BOTTOM_DIFF(dy * divide_slope(y, alpha));
 }
 
-__device__ __forceinline__ float sigmoid(float x) {
-    // Neither y nor 1 - y loses digits this way, whichever is the smaller.
-    const float small = expf(-fabsf(x));
-    return (x < 0 ? small : 1) / (1 + small);
+extern "C" __global__ void exp_forward(FORWARD, float inner, float outer) {
+    TOP(outer * expf(inner * x));
+}
+extern "C" __global__ void exp_backward(BACKWARD, float inner, float outer) {
+    BOTTOM_DIFF(dy * y * inner);
 }
 
-// Power: with scale 0, x does not count, be it NaN.
+// In place, Log and Power have Caffe's gradient: the derivative at the top's values, squared.
+__device__ __forceinline__ float square(float x) { return x * x; }
+
+extern "C" __global__ void log_forward(FORWARD, float scale, float shift, float per_base) {
+    TOP(logf(scale * x + shift) * per_base);
+}
+extern "C" __global__ void log_backward(BACKWARD, float scale, float shift, float per_base) {
+    BOTTOM_DIFF(dy * (scale * per_base / (scale * x + shift)));
+}
+extern "C" __global__ void log_in_place_backward(BACKWARD, float scale, float shift,
+                                                 float per_base) {
+    BOTTOM_DIFF(square(scale * per_base / (scale * y + shift)));
+}
+
+// With scale 0, x does not count, be it NaN.
 __device__ __forceinline__ float affine(float x, float scale, float shift) {
     return scale == 0 ? shift : scale * x + shift;
 }
@@ -60,7 +141,6 @@ __device__ __forceinline__ float power_slope(float x, float scale, float shift, 
     return slope == 0 || power == 1 ? slope : slope * raised(affine(x, scale, shift), power - 1);
 }
 
-// In place, Power and Log have Caffe's gradient: the derivative at the top's values, squared.
 __device__ __forceinline__ float power_slope_in_place(float y, float scale, float shift,
                                                       float power) {
     const float slope = power * scale;
@@ -69,51 +149,13 @@ __device__ __forceinline__ float power_slope_in_place(float y, float scale, floa
     return shift == 0 ? power : slope * (y / affine(y, scale, shift));
 }
 
-__device__ __forceinline__ float square(float x) { return x * x; }
-
-// With slope 0 it is no factor: -inf * 0 would be NaN.
-FORWARD(relu, (int count, float slope), x <= 0 ? (slope == 0 ? 0 : slope * x) : x)
-BACKWARD(relu, (int count, float slope), dy * (x > 0 ? 1 : slope))
-
-FORWARD(elu, (int count, float alpha), x > 0 ? x : alpha * expm1f(x))
-BACKWARD(elu, (int count, float alpha), dy * (x > 0 ? 1 : alpha + y))
-
-FORWARD(sigmoid, (int count), sigmoid(x))
-BACKWARD(sigmoid, (int count), dy * (y * (1 - y)))
-
-FORWARD(tanh, (int count), tanhf(x))
-BACKWARD(tanh, (int count), dy * (1 - y * y))
-
-FORWARD(absval, (int count), fabsf(x))
-BACKWARD(absval, (int count), dy * sign(x))
-
-FORWARD(bnll, (int count), fmaxf(x, 0) + log1pf(expf(-fabsf(x))))
-BACKWARD(bnll, (int count), dy * sigmoid(x))
-
-FORWARD(swish, (int count, float beta), x * sigmoid(beta * x))
-BACKWARD(swish, (int count, float beta), dy * (sigmoid(beta * x) + beta * y * sigmoid(-beta * x)))
-
-FORWARD(clip, (int count, float low, float high), x != x ? x : fmaxf(fminf(x, high), low))
-BACKWARD(clip, (int count, float low, float high), dy * (x >= low && x <= high ? 1 : 0))
-
-FORWARD(threshold, (int count, float threshold), x > threshold ? 1 : 0)
-
-FORWARD(divide, (int count, float alpha), alpha / guarded(x))
-BACKWARD(divide, (int count, float alpha), dy * divide_slope(y, alpha))
-
-FORWARD(exp, (int count, float inner, float outer), outer * expf(inner * x))
-BACKWARD(exp, (int count, float inner, float outer), dy * y * inner)
-
-FORWARD(log, (int count, float scale, float shift, float per_base),
-        logf(scale * x + shift) * per_base)
-BACKWARD(log, (int count, float scale, float shift, float per_base),
-         dy * (scale * per_base / (scale * x + shift)))
-BACKWARD(log_in_place, (int count, float scale, float shift, float per_base),
-         square(scale * per_base / (scale * y + shift)))
-
-FORWARD(power, (int count, float scale, float shift, float power),
-        raised(affine(x, scale, shift), power))
-BACKWARD(power, (int count, float scale, float shift, float power),
-         dy * power_slope(x, scale, shift, power))
-BACKWARD(power_in_place, (int count, float scale, float shift, float power),
-         square(power_slope_in_place(y, scale, shift, power)))
+extern "C" __global__ void power_forward(FORWARD, float scale, float shift, float power) {
+    TOP(raised(affine(x, scale, shift), power));
+}
+extern "C" __global__ void power_backward(BACKWARD, float scale, float shift, float power) {
+    BOTTOM_DIFF(dy * power_slope(x, scale, shift, power));
+}
+extern "C" __global__ void power_in_place_backward(BACKWARD, float scale, float shift,
+                                                   float power) {
+    BOTTOM_DIFF(square(power_slope_in_place(y, scale, shift, power)));
+}

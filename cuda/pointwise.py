@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from caffe_spn.cuda.arguments import check
+from caffe_spn.cuda.arguments import check, vector_blocks
 from caffe_spn.cuda.array import DeviceArray
-from caffe_spn.cuda.runtime import THREADS, blocks, runtime
+from caffe_spn.cuda.runtime import THREADS, runtime
 
 SOURCE = "pointwise.cu"
-# Elements that a thread takes at a time.
-WIDTH = 4
-
-
-def vector_blocks(count: int) -> int:
-    """Blocks of `THREADS` for a kernel that takes `count` elements four at a time."""
-    return blocks(-(-count // WIDTH))
 
 
 def forward(formula: str, x: DeviceArray, y: DeviceArray, *parameters: float) -> None:
