@@ -202,3 +202,37 @@ class Pooling(OwnRandom, Layer):
             )
         else:
             pooling.max_backward(top_diff, self.mask(top), bottom_diff)
+
+    def forward_gpu(self, bottom, top):
+        if self.pool == STOCHASTIC:
+            super().forward_gpu(bottom, top)
+            return
+        from caffe_spn.cuda import pooling as kernels
+
+        x, y = self._gpu_planes(bottom[0].gpu_data, top[0].new_gpu_data)
+        if self.pool == AVE:
+            kernels.average_forward(x, y, self.window)
+            return
+        mask_top = top[1].new_gpu_data if len(top) > 1 else None
+        kernels.max_forward(x, y, self._gpu_mask(y), mask_top, self.window)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        if self.pool == STOCHASTIC:
+            super().backward_gpu(top, propagate_down, bottom)
+            return
+        if not propagate_down[0]:
+            return
+        from caffe_spn.cuda import pooling as kernels
+
+        y_diff, x_diff = self._gpu_planes(top[0].gpu_diff, bottom[0].new_gpu_diff)
+        if self.pool == AVE:
+            kernels.average_backward(y_diff, x_diff, self.window)
+        else:
+            kernels.max_backward(y_diff, self._gpu_mask(y_diff), x_diff, self.window)
+
+    @staticmethod
+    def _gpu_planes(*arrays):
+        return (a.reshaped(a.shape[0] * a.shape[1], *a.shape[2:]) for a in arrays)
+
+    def _gpu_mask(self, planes):
+        return self.gpu_workspace("mask", planes.shape, np.int32)

@@ -114,7 +114,8 @@ def max_backward(y_diff, mask, x_diff) -> None:
     x_diff.fill(0)
     planes, _, _ = np.nonzero(mask >= 0)
     valid = mask >= 0
-    np.add.at(x_diff.reshape(len(x_diff), -1), (planes, mask[valid]), y_diff[valid])
+    pixels = x_diff.shape[1] * x_diff.shape[2]  # with -1 there would have to be a plane
+    np.add.at(x_diff.reshape(len(x_diff), pixels), (planes, mask[valid]), y_diff[valid])
 
 
 def average_forward(x, y, window: Window) -> None:

@@ -1,0 +1,231 @@
+// Pooling of maps (planes, H, W): the largest, the mean, or one random pixel of each window.
+//
+// Forward, a thread makes an output, or a warp does where windows are large and few. Backward, a
+// thread gathers the derivative of a pixel from the windows that see it, always in the same order.
+// In both, a thread keeps its place for many planes, which makes the arithmetic of places cheap.
+#include "common.cuh"
+
+// One axis of the maps: how windows lie along it.
+struct Axis {
+    int size, out, kernel, stride, pad;
+
+    __device__ __forceinline__ int start(int q) const { return q * stride - pad; }
+    __device__ __forceinline__ int begin(int q) const { return max(start(q), 0); }
+    __device__ __forceinline__ int end(int q) const { return min(start(q) + kernel, size); }
+    // What AVE divides by: padding counts, what lies beyond it does not.
+    __device__ __forceinline__ float count(int q) const {
+        return min(start(q) + kernel, size + pad) - start(q);
+    }
+    // The windows first(p) to last(p) - 1 are those that see pixel p.
+    __device__ __forceinline__ int first(int p) const {
+        return p + pad < kernel ? 0 : steps(p + pad - kernel) + 1;
+    }
+    __device__ __forceinline__ int last(int p) const { return min(steps(p + pad) + 1, out); }
+    __device__ __forceinline__ int steps(int distance) const {
+        return stride == 1 ? distance : stride == 2 ? distance / 2 : distance / stride;
+    }
+};
+
+#define AXES                                                                                    \
+    int planes, int height, int out_height, int kernel_h, int stride_h, int pad_h, int width, \
+        int out_width, int kernel_w, int stride_w, int pad_w
+#define ROWS Axis{height, out_height, kernel_h, stride_h, pad_h}
+#define COLUMNS Axis{width, out_width, kernel_w, stride_w, pad_w}
+
+// This thread's place in a map of so many; the launcher says how threads share places and planes.
+#define PLACE_OR_RETURN(places)                                   \
+    const int place = blockIdx.x * blockDim.x + threadIdx.x; \
+    if (place >= (places)) return
+
+#define EACH_PLANE(plane)                                                        \
+    (int plane = blockIdx.y * blockDim.y + threadIdx.y; plane < planes; \
+     plane += gridDim.y * blockDim.y)
+
+// body(pixel, index) for the pixels of window (r, q), row by row. A window of SIDE x SIDE (0: of any
+// size) is read before its first pixel is used, so that the reads do not wait for each other.
+template <int SIDE, typename Body>
+__device__ __forceinline__ void each_pixel(const float *map, const Axis &rows, const Axis &columns,
+                                           int r, int q, float outside, Body body) {
+    if constexpr (SIDE > 0) {
+        float pixel[SIDE][SIDE];
+        const int top = rows.start(r), left = columns.start(q);
+#pragma unroll
+        for (int i = 0; i < SIDE; ++i)
+#pragma unroll
+            for (int j = 0; j < SIDE; ++j) {
+                const int h = top + i, w = left + j;
+                const bool inside = h >= 0 && h < rows.size && w >= 0 && w < columns.size;
+                pixel[i][j] = inside ? map[h * columns.size + w] : outside;
+            }
+#pragma unroll
+        for (int i = 0; i < SIDE; ++i)
+#pragma unroll
+            for (int j = 0; j < SIDE; ++j)
+                body(pixel[i][j], (top + i) * columns.size + left + j);
+    } else {
+        const int bottom = rows.end(r), right = columns.end(q);
+        for (int h = rows.begin(r); h < bottom; ++h)
+            for (int w = columns.begin(q); w < right; ++w)
+                body(map[h * columns.size + w], h * columns.size + w);
+    }
+}
+
+// One window with a warp: the same, its pixels dealt out to the lanes.
+template <typename Body>
+__device__ __forceinline__ void each_pixel_of_lane(const float *map, const Axis &rows,
+                                                   const Axis &columns, int r, int q, Body body) {
+    const int top = rows.begin(r), left = columns.begin(q);
+    const int span = columns.end(q) - left, pixels = (rows.end(r) - top) * span;
+    for (int i = threadIdx.x % 32; i < pixels; i += 32) {
+        const int at = (top + i / span) * columns.size + left + i % span;
+        body(map[at], at);
+    }
+}
+
+// The largest pixel so far. One must be larger than the lowest number to be chosen at all; a NaN
+// replaces everything, and must not be pooled away.
+struct Largest {
+    float value = -FLOAT_MAX;
+    int index = -1;
+
+    __device__ __forceinline__ void add(float pixel, int at) {
+        if (pixel > value || pixel != pixel) value = pixel, index = at;
+    }
+    // As if the other's pixels had been added in the order of their indices.
+    __device__ __forceinline__ void merge(const Largest &other) {
+        const bool nan = value != value, other_nan = other.value != other.value;
+        const bool replace = nan || other_nan
+                                 ? other_nan && (!nan || other.index > index)
+                                 : other.value > value ||
+                                       (other.value == value && other.index < index);
+        if (replace) *this = other;
+    }
+};
+
+struct MaxTops {
+    float *top;
+    int *mask;
+    float *mask_top;  // null if not wanted
+
+    __device__ __forceinline__ void put(int64 at, const Largest &best) const {
+        top[at] = best.value;
+        mask[at] = best.index;
+        if (mask_top) mask_top[at] = best.index;
+    }
+};
+
+template <int SIDE>
+__device__ __forceinline__ void max_windows(const float *bottom, const MaxTops &tops, int planes,
+                                            const Axis &rows, const Axis &columns) {
+    const int places = rows.out * columns.out;
+    PLACE_OR_RETURN(places);
+    const int r = place / columns.out, q = place % columns.out;
+    for EACH_PLANE(plane) {
+        Largest best;
+        each_pixel<SIDE>(bottom + int64(plane) * rows.size * columns.size, rows, columns, r, q,
+                         -FLOAT_MAX, [&](float pixel, int at) { best.add(pixel, at); });
+        tops.put(int64(plane) * places + place, best);
+    }
+}
+
+extern "C" __global__ void max_forward(const float *bottom, float *top, int *mask, float *mask_top,
+                                       AXES) {
+    const MaxTops tops = {top, mask, mask_top};
+    if (kernel_h == 2 && kernel_w == 2)
+        max_windows<2>(bottom, tops, planes, ROWS, COLUMNS);
+    else if (kernel_h == 3 && kernel_w == 3)
+        max_windows<3>(bottom, tops, planes, ROWS, COLUMNS);
+    else
+        max_windows<0>(bottom, tops, planes, ROWS, COLUMNS);
+}
+
+// A warp for each window.
+extern "C" __global__ void max_forward_wide(const float *bottom, float *top, int *mask,
+                                            float *mask_top, AXES) {
+    const MaxTops tops = {top, mask, mask_top};
+    const int places = out_height * out_width;
+    for_each(i, int64(planes) * places * 32) {
+        const int64 at = i / 32, plane = at / places;
+        const int place = at - plane * places;
+        Largest best;
+        each_pixel_of_lane(bottom + plane * height * width, ROWS, COLUMNS, place / out_width,
+                           place % out_width, [&](float pixel, int p) { best.add(pixel, p); });
+        for (int offset = 16; offset > 0; offset /= 2)
+            best.merge({__shfl_xor_sync(ALL_LANES, best.value, offset),
+                        __shfl_xor_sync(ALL_LANES, best.index, offset)});
+        if (threadIdx.x % 32 == 0) tops.put(at, best);
+    }
+}
+
+extern "C" __global__ void max_backward(const float *top_diff, const int *mask, float *bottom_diff,
+                                        AXES) {
+    const Axis rows = ROWS, columns = COLUMNS;
+    PLACE_OR_RETURN(height * width);
+    const int h = place / width, w = place % width;
+    const int top = rows.first(h), bottom = rows.last(h);
+    const int left = columns.first(w), right = columns.last(w);
+    for EACH_PLANE(plane) {
+        const int64 start = int64(plane) * out_height * out_width;
+        float sum = 0;
+        for (int r = top; r < bottom; ++r)
+            for (int q = left; q < right; ++q) {
+                const int64 at = start + r * out_width + q;
+                if (mask[at] == place) sum += top_diff[at];
+            }
+        bottom_diff[int64(plane) * height * width + place] = sum;
+    }
+}
+
+template <int SIDE>
+__device__ __forceinline__ void average_windows(const float *bottom, float *top, int planes,
+                                                const Axis &rows, const Axis &columns) {
+    const int places = rows.out * columns.out;
+    PLACE_OR_RETURN(places);
+    const int r = place / columns.out, q = place % columns.out;
+    const float count = rows.count(r) * columns.count(q);
+    for EACH_PLANE(plane) {
+        float sum = 0;
+        each_pixel<SIDE>(bottom + int64(plane) * rows.size * columns.size, rows, columns, r, q, 0,
+                         [&](float pixel, int) { sum += pixel; });
+        top[int64(plane) * places + place] = sum / count;
+    }
+}
+
+extern "C" __global__ void average_forward(const float *bottom, float *top, AXES) {
+    if (kernel_h == 2 && kernel_w == 2)
+        average_windows<2>(bottom, top, planes, ROWS, COLUMNS);
+    else if (kernel_h == 3 && kernel_w == 3)
+        average_windows<3>(bottom, top, planes, ROWS, COLUMNS);
+    else
+        average_windows<0>(bottom, top, planes, ROWS, COLUMNS);
+}
+
+extern "C" __global__ void average_forward_wide(const float *bottom, float *top, AXES) {
+    const Axis rows = ROWS, columns = COLUMNS;
+    const int places = out_height * out_width;
+    for_each(i, int64(planes) * places * 32) {
+        const int64 at = i / 32, plane = at / places;
+        const int place = at - plane * places, r = place / out_width, q = place % out_width;
+        float sum = 0;
+        each_pixel_of_lane(bottom + plane * height * width, rows, columns, r, q,
+                           [&](float pixel, int) { sum += pixel; });
+        sum = warp_sum(sum);
+        if (threadIdx.x % 32 == 0) top[at] = sum / (rows.count(r) * columns.count(q));
+    }
+}
+
+extern "C" __global__ void average_backward(const float *top_diff, float *bottom_diff, AXES) {
+    const Axis rows = ROWS, columns = COLUMNS;
+    PLACE_OR_RETURN(height * width);
+    const int h = place / width, w = place % width;
+    const int top = rows.first(h), bottom = rows.last(h);
+    const int left = columns.first(w), right = columns.last(w);
+    for EACH_PLANE(plane) {
+        const float *diff = top_diff + int64(plane) * out_height * out_width;
+        float sum = 0;
+        for (int r = top; r < bottom; ++r)
+            for (int q = left; q < right; ++q)
+                sum += diff[r * out_width + q] / (rows.count(r) * columns.count(q));
+        bottom_diff[int64(plane) * height * width + place] = sum;
+    }
+}

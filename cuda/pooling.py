@@ -1,0 +1,106 @@
+"""Launches the kernels of ``pooling.cu``.
+
+Maps are device arrays (planes, H, W) of float32. A window is (kernel h, kernel w, stride h,
+stride w, pad h, pad w); it is the caller who has computed the shape of the pooled maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from caffe_spn.cuda.arguments import check
+from caffe_spn.cuda.array import DeviceArray
+from caffe_spn.cuda.runtime import MOST_BLOCKS, THREADS, blocks, runtime
+from caffe_spn.errors import ShapeError
+
+SOURCE = "pooling.cu"
+WARP = 32
+
+
+def max_forward(
+    x: DeviceArray,
+    y: DeviceArray,
+    mask: DeviceArray,
+    mask_top: DeviceArray | None,
+    window: Sequence[int],
+) -> None:
+    """y = the largest pixel of each window; mask = its index in the plane.
+
+    Of equal pixels the first counts. A NaN is larger than any number. A window without pixels
+    gives the lowest number and the index -1.
+
+    Parameters
+    ----------
+    x, y : DeviceArray (planes, H, W)
+    mask : DeviceArray of int32, shape of y
+    mask_top : DeviceArray, shape of y, or None
+        Receives the mask as float32.
+    window : six ints
+    """
+    count = check("max_forward", **_tops(y=y, mask_top=mask_top))
+    check("max_forward", count, np.int32, mask=mask)
+    _forward("max_forward", x, y, window, mask, mask_top)
+
+
+def max_backward(
+    y_diff: DeviceArray, mask: DeviceArray, x_diff: DeviceArray, window: Sequence[int]
+) -> None:
+    """x_diff = each output's derivative, at the pixel that `mask` names."""
+    check("max_backward", y_diff.size, np.int32, mask=mask)
+    _launch("max_backward", x_diff, x_diff, y_diff, window, y_diff, mask, x_diff)
+
+
+def average_forward(x: DeviceArray, y: DeviceArray, window: Sequence[int]) -> None:
+    """y = the sum of each window's pixels, divided by its size with padding."""
+    _forward("average_forward", x, y, window)
+
+
+def average_backward(y_diff: DeviceArray, x_diff: DeviceArray, window: Sequence[int]) -> None:
+    """x_diff = the shares that each pixel has in the outputs' derivatives."""
+    _launch("average_backward", x_diff, x_diff, y_diff, window, y_diff, x_diff)
+
+
+def _tops(**arrays: DeviceArray | None) -> dict[str, DeviceArray]:
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _forward(kernel: str, x, y, window, *more) -> None:
+    # A warp for each window pays where the window has work for its lanes, and windows do not share
+    # most of their pixels.
+    wide = window[0] * window[1] >= WARP and x.size >= 8 * y.size
+    _launch(f"{kernel}_wide" if wide else kernel, y, x, y, window, x, y, *more)
+
+
+def _launch(kernel: str, output, x, y, window, *arrays) -> None:
+    """Launch with the geometry of maps x and pooled maps y, a thread or warp for each output."""
+    check(kernel, x=x)
+    check(kernel, y=y)
+    if len(x.shape) != 3 or len(y.shape) != 3 or x.shape[0] != y.shape[0]:
+        raise ShapeError(
+            f"{kernel}: maps are (planes, H, W), equally many before and after; these are"
+            f" {x.shape} and {y.shape}"
+        )
+    planes, *size = output.shape
+    if not output.size:
+        return
+    if kernel.endswith("_wide"):
+        grid, block = blocks(output.size * WARP), THREADS
+    else:
+        grid, block = _places(size[0] * size[1], planes)
+    axes = [
+        value
+        for i in (1, 2)
+        for value in (x.shape[i], y.shape[i], *(window[j + i - 1] for j in (0, 2, 4)))
+    ]
+    runtime().launch(SOURCE, kernel, grid, block, *arrays, planes, *axes)
+
+
+def _places(places: int, planes: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Grid and block: places of a plane along x, and along y planes, several for each thread."""
+    width = min(THREADS, -(-places // WARP) * WARP)
+    height = THREADS // width
+    across = -(-places // width)
+    down = min(-(-planes // height), max(1, MOST_BLOCKS // across))
+    return (across, down), (width, height)

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from caffe_spn.cuda import pooling
+from caffe_spn.errors import ShapeError
+from tests import golden_cases
+from tests.cuda import both_devices
+from tests.layers.running import normal
+
+
+def pool(kind, param):
+    return f'type: "Pooling" pooling_param {{ pool: {kind} {param} }}'
+
+
+# Windows of each kind of kernel: 2 x 2, 3 x 3, any, and so large that a warp works on one.
+WINDOWS = {
+    "halves": "kernel_size: 2 stride: 2",
+    "overlapping": "kernel_size: 3 stride: 2",
+    "padded": "kernel_size: 3 stride: 2 pad: 1",
+    "all_places": "kernel_size: 3 stride: 1 pad: 1",
+    "odd": "kernel_h: 1 kernel_w: 4 stride_h: 3 stride_w: 2",
+    "thrice": "kernel_size: 5 stride: 3 pad: 2",
+    "gaps": "kernel_size: 1 stride: 3",
+    "floor": "kernel_size: 2 stride: 2 round_mode: FLOOR",
+    "wide": "kernel_h: 6 kernel_w: 7 stride: 6 pad: 3",
+    "global": "global_pooling: true",
+}
+SHAPES = {"one": (1, 1, 7, 9), "batch": (2, 3, 11, 8), "large": (1, 2, 40, 37)}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS)
+@pytest.mark.parametrize("kind", ["MAX", "AVE"])
+def test_as_on_the_cpu(gpu, kind, window, shape):
+    both_devices.compare(gpu, pool(kind, window), normal(*shape))
+
+
+@pytest.mark.sanitized
+@pytest.mark.parametrize("window", ["overlapping", "thrice", "wide"])
+@pytest.mark.parametrize("kind", ["MAX", "AVE"])
+def test_in_any_order(gpu_in_order, kind, window):
+    both_devices.compare(gpu_in_order, pool(kind, WINDOWS[window]), normal(2, 3, 11, 8))
+
+
+@pytest.mark.parametrize("window", ["padded", "thrice", "wide", "global"])
+def test_mask_and_ties(gpu, window):
+    # Few different numbers: of equal ones the first counts, for the mask and the gradient.
+    x = np.random.default_rng(0).integers(0, 2, (2, 2, 13, 12))
+    both_devices.compare(gpu, pool("MAX", WINDOWS[window]), x, tops=2)
+
+
+@pytest.mark.parametrize("window", ["overlapping", "thrice", "wide"])
+def test_nan_and_infinities_are_not_pooled_away(gpu, window):
+    x = normal(1, 2, 12, 12)
+    x[0, 0, 3, 3] = x[0, 0, 9, 10] = x[0, 0, 9, 11] = np.nan
+    x[0, 0, 6, :] = np.inf
+    x[0, 1] = -np.inf
+    both_devices.compare(gpu, pool("MAX", WINDOWS[window]), x, tops=2)
+    both_devices.compare(gpu, pool("AVE", WINDOWS[window]), x)
+
+
+def test_no_maps(gpu):
+    both_devices.compare(gpu, pool("MAX", WINDOWS["halves"]), np.zeros((0, 3, 4, 4)))
+
+
+@pytest.mark.parametrize("window", ["thrice", "wide"])
+@pytest.mark.parametrize("kind", ["MAX", "AVE"])
+def test_equal_in_bits(gpu, kind, window):
+    layer, x = pool(kind, WINDOWS[window]), normal(2, 3, 17, 15)
+    (top,), _, _ = both_devices.run(gpu, layer, x)
+    both_devices.equal_in_bits(gpu, layer, x, top_diffs=[normal(*top.shape)])
+
+
+def test_shapes_must_fit(gpu):
+    x, y = gpu.array((2, 4, 4)), gpu.array((3, 2, 2))
+    with pytest.raises(ShapeError, match=r"\(2, 4, 4\) and \(3, 2, 2\)"):
+        pooling.average_forward(x, y, (2, 2, 2, 2, 0, 0))
+    mask = gpu.array((3, 2, 2))
+    with pytest.raises(ShapeError, match=r"mask is .* 12 elements of int32"):
+        pooling.max_forward(gpu.array((3, 4, 4)), y, mask, None, (2, 2, 2, 2, 0, 0))
+
+
+@pytest.mark.parametrize(
+    "case", golden_cases.cases("layer", types=("Pooling",)), ids=golden_cases.case_id
+)
+def test_as_recorded_from_caffe(case, tmp_path, gpu):
+    both_devices.run_golden(gpu, case, tmp_path)
