@@ -16,12 +16,15 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import importlib.util
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from caffe_spn.errors import DeviceError
+
+_log = logging.getLogger("caffe_spn")
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,29 @@ def declare(library: ctypes.CDLL, signatures: dict[str, list]) -> ctypes.CDLL:
         function.argtypes = arguments
         function.restype = ctypes.c_int
     return library
+
+
+class Missing:
+    """What stands in `Runtime.libraries` for one that was looked for, and cannot be used."""
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+def optional(name: str, runtime):
+    """The library's object, or None where it cannot be used, which is said once."""
+    if name not in runtime.libraries:
+        try:
+            runtime.library(name)
+        except DeviceError as error:
+            runtime.libraries[name] = Missing()
+            _log.warning(
+                "%s; convolutions are computed with im2col and cuBLAS, which is slower (%s)",
+                error.message,
+                error.help,
+            )
+    found = runtime.libraries[name]
+    return None if isinstance(found, Missing) else found
 
 
 def open_library(name: str, runtime):

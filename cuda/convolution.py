@@ -1,0 +1,147 @@
+"""Convolution and its derivatives on the device, by whatever suits the shapes.
+
+The functions, shapes and results are those of `caffe_spn.cpu.convolution`.
+
+| what computes | takes |
+| --- | --- |
+| `depthwise` | one input channel for each group, up to two axes |
+| `cudnn` | everything else with up to three axes, where the library is |
+| `convolution_columns` | the rest, up to four axes: im2col and cuBLAS |
+"""
+
+from __future__ import annotations
+
+from caffe_spn.cuda import channel_bias, convolution_columns, depthwise, im2col, libraries
+from caffe_spn.cuda.array import DeviceArray
+from caffe_spn.cuda.cudnn_descriptors import NotSupported
+from caffe_spn.cuda.runtime import runtime
+from caffe_spn.errors import ShapeError
+
+# Spatial axes that there is a way for.
+MOST_AXES = im2col.MOST_AXES
+_CUDNN_AXES = 3
+
+
+def forward(
+    x: DeviceArray,
+    weight: DeviceArray,
+    bias: DeviceArray | None,
+    y: DeviceArray,
+    geometry,
+    cudnn: bool = True,
+) -> None:
+    """Convolve x with weight.
+
+    Parameters
+    ----------
+    x : DeviceArray (N, C, ...)
+    weight : DeviceArray (K, C / group, ...)
+    bias : DeviceArray (K,) or None
+    y : DeviceArray (N, K, ...)
+        Receives the result.
+    geometry : Geometry
+    cudnn : bool, default True
+        Whether cuDNN may compute it.
+    """
+    _run("forward", x, weight, y, (x, weight, y), geometry, cudnn)
+    if bias is not None:
+        channel_bias.add_bias(y, bias)
+
+
+def backward_data(
+    y_diff: DeviceArray,
+    weight: DeviceArray,
+    bias: DeviceArray | None,
+    x_diff: DeviceArray,
+    geometry,
+    cudnn: bool = True,
+) -> None:
+    """The derivative by x, which is the transposed convolution of y_diff.
+
+    Parameters
+    ----------
+    y_diff : DeviceArray (N, K, ...)
+    weight : DeviceArray (K, C / group, ...)
+    bias : DeviceArray (C,) or None
+        Added to the result, for `Deconvolution`.
+    x_diff : DeviceArray (N, C, ...)
+        Receives the result.
+    geometry, cudnn
+        As for `forward`.
+    """
+    operands = (y_diff, weight, x_diff)
+    _run("backward_data", x_diff, weight, y_diff, operands, geometry, cudnn)
+    if bias is not None:
+        channel_bias.add_bias(x_diff, bias)
+
+
+def backward_weights(
+    y_diff: DeviceArray, x: DeviceArray, weight_diff: DeviceArray, geometry, cudnn: bool = True
+) -> None:
+    """Add the derivative by the weights to weight_diff; the rest as `backward_data`."""
+    operands = (y_diff, x, weight_diff)
+    _run("backward_weights", x, weight_diff, y_diff, operands, geometry, cudnn)
+
+
+def backward_bias(y_diff: DeviceArray, bias_diff: DeviceArray) -> None:
+    """Add the derivative by the bias: the sum over images and positions.
+
+    Parameters
+    ----------
+    y_diff : DeviceArray (N, K, ...)
+    bias_diff : DeviceArray (K,)
+        Is added to.
+    """
+    channel_bias.add_channel_sums(y_diff, bias_diff)
+
+
+def choose(geometry, x, weight, y, cudnn: bool = True) -> str:
+    """What suits arrays of these shapes: a name from the table above."""
+    axes = len(geometry.kernel)
+    if weight.shape[1] == 1 and geometry.group > 1 and axes <= 2:
+        return "depthwise"
+    # cuDNN refuses a kernel that reaches beyond the padding, which Caffe lets by.
+    margins = geometry.margins(x.shape[2:], y.shape[2:])
+    inside = all(behind <= pad for (_, behind), pad in zip(margins, geometry.pad, strict=True))
+    if cudnn and axes <= _CUDNN_AXES and inside and libraries.optional("cudnn", runtime()):
+        return "cudnn"
+    return "columns"
+
+
+def _run(name: str, x, weight, y, operands, geometry, cudnn: bool) -> None:
+    _check(x, weight, y, geometry)
+    if not (x.size and y.size):
+        # Without images, or channels, there is nothing to add up.
+        if operands[-1] is not weight and operands[-1].size:
+            runtime().zero(operands[-1])
+        return
+    chosen = choose(geometry, x, weight, y, cudnn)
+    planar, arrays = geometry, operands
+    if len(geometry.kernel) < 2:
+        planar, arrays = geometry.planar(), tuple(_planes(a) for a in operands)
+    if chosen == "cudnn":
+        try:
+            getattr(runtime().library("cudnn"), name)(*arrays, planar)
+            return
+        except NotSupported:
+            chosen = "columns"
+    kernels = depthwise if chosen == "depthwise" else convolution_columns
+    getattr(kernels, name)(*arrays, planar)
+
+
+def _planes(array: DeviceArray) -> DeviceArray:
+    """The array with two spatial axes; missing ones are put in front of the last."""
+    ones = (1,) * (4 - len(array.shape))
+    return array.reshaped(*array.shape[:2], *ones, *array.shape[2:])
+
+
+def _check(x, weight, y, geometry) -> None:
+    group = geometry.group
+    fits = (
+        len(x.shape) == len(y.shape) == len(weight.shape) == len(geometry.kernel) + 2
+        and x.shape[0] == y.shape[0]
+        and weight.shape == (y.shape[1], x.shape[1] // group, *geometry.kernel)
+        and y.shape[2:] == geometry.output_shape(x.shape[2:])
+    )
+    if not fits:
+        raise ShapeError(f"x {x.shape} by {weight.shape} is not {y.shape} with {geometry}")
