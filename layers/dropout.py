@@ -5,6 +5,7 @@ Source: `DropoutLayer` of BVLC Caffe; N. Srivastava et al., "Dropout", 2014.
 
 import numpy as np
 
+from caffe_spn.blob import Blob
 from caffe_spn.layer import register
 from caffe_spn.layers.neuron import NeuronLayer
 from caffe_spn.layers.own_random import OwnRandom
@@ -25,6 +26,11 @@ class Dropout(OwnRandom, NeuronLayer):
     PrototxtError
         If the ratio lies elsewhere, at the first forward pass in training.
 
+    Notes
+    -----
+    For the same seed the CPU and a GPU switch off other elements: the CPU draws them one after
+    another, the GPU computes each from the seed and the number of the pass (Philox).
+
     Examples
     --------
     ::
@@ -37,6 +43,8 @@ class Dropout(OwnRandom, NeuronLayer):
 
     def setup(self, bottom, top):
         self.ratio = self.layer_param.dropout_param.dropout_ratio
+        # On a GPU: the seed, and the number of passes. The device counts them itself.
+        self.draws: Blob | None = None
         self.start_random()
 
     def _check_ratio(self) -> None:
@@ -70,3 +78,44 @@ class Dropout(OwnRandom, NeuronLayer):
 
     def _mask(self, shape):
         return self.workspace("mask", shape)
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import dropout
+        from caffe_spn.cuda.runtime import runtime
+
+        x = bottom[0].gpu_data
+        if self.phase == TRAIN:
+            self._check_ratio()
+            self._start_draws()
+            dropout.next_pass(self.draws.mutable_gpu_data)
+            dropout.dropout(x, top[0].new_gpu_data, self.draws.gpu_data, self.ratio)
+        elif bottom[0] is not top[0]:
+            runtime().copy(top[0].new_gpu_data, x)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import dropout
+        from caffe_spn.cuda.runtime import runtime
+
+        if not propagate_down[0]:
+            return
+        top_diff = top[0].gpu_diff
+        if self.phase == TRAIN:
+            dropout.dropout(top_diff, bottom[0].new_gpu_diff, self.draws.gpu_data, self.ratio)
+        elif bottom[0] is not top[0]:
+            runtime().copy(bottom[0].new_gpu_diff, top_diff)
+
+    def _start_draws(self) -> None:
+        if self.draws is None:
+            self.draws = Blob((2,), np.uint64)
+            self.draws.data[...] = self.rng.integers(2**63), 0
+
+    def state(self):
+        drawn = {} if self.draws is None else {"draws": self.draws.cpu_data.tolist()}
+        return {**super().state(), **drawn}
+
+    def restore_state(self, state):
+        super().restore_state(state)
+        self.draws = None
+        if "draws" in state:
+            self.draws = Blob((2,), np.uint64)
+            self.draws.data[...] = state["draws"]

@@ -154,5 +154,60 @@ class Eltwise(Layer):
                 np.divide(top.data, inputs[i], out=quotient)
             np.multiply(quotient, top.diff, out=bottom[i].diff)
 
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import eltwise
+        from caffe_spn.cuda.runtime import runtime
+
+        if self._is_host_only(bottom):
+            super().forward_gpu(bottom, top)
+            return
+        inputs = [b.gpu_data for b in bottom]
+        if self.operation == EltwiseParameter.PROD and self.in_place:
+            runtime().copy(self.gpu_workspace("saved", inputs[0].shape), inputs[0])
+        out = top[0].new_gpu_data
+        if self.operation == EltwiseParameter.PROD:
+            eltwise.product(inputs, out)
+        elif self.operation == EltwiseParameter.SUM:
+            eltwise.weighted_sum(inputs, self.coefficients, out)
+        else:
+            eltwise.maximum(inputs, out, self.gpu_workspace("winner", out.shape, np.uint8))
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import eltwise
+
+        if self._is_host_only(bottom):
+            super().backward_gpu(top, propagate_down, bottom)
+            return
+        if self.operation == EltwiseParameter.PROD:
+            self._backward_product_gpu(top[0], propagate_down, bottom)
+            return
+        top_diff = top[0].gpu_diff
+        wanted = zip(bottom, propagate_down, strict=True)
+        diffs = [b.new_gpu_diff if wants else None for b, wants in wanted]
+        if self.operation == EltwiseParameter.SUM:
+            eltwise.weighted_sum_backward(top_diff, self.coefficients, diffs)
+        else:
+            winner = self.gpu_workspace("winner", top_diff.shape, np.uint8)
+            eltwise.maximum_backward(top_diff, winner, diffs)
+
+    def _backward_product_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import eltwise
+
+        inputs = [b.gpu_data for b in bottom]
+        if self.in_place:
+            inputs[0] = self.gpu_workspace("saved", top.shape)
+        for i in reversed(range(len(bottom))):
+            if not propagate_down[i]:
+                continue
+            top_diff, out = top.gpu_diff, bottom[i].new_gpu_diff
+            if self.stable:
+                eltwise.product([top_diff, *inputs[:i], *inputs[i + 1 :]], out)
+            else:
+                eltwise.quotient_backward(top.gpu_data, inputs[i], top_diff, out)
+
+    def _is_host_only(self, bottom) -> bool:
+        # The kernels count the bottoms of a maximum in a byte.
+        return self.operation == EltwiseParameter.MAX and len(bottom) > 256
+
     def _winner(self, bottom):
         return self.workspace("winner", bottom[0].shape, np.min_scalar_type(len(bottom)))

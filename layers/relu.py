@@ -138,6 +138,25 @@ class PReLU(NeuronLayer):
             bottom_diff = bottom[0].diff.reshape(self.dims)
             pointwise.rectify_channels_backward(x, top_diff, slopes.data.reshape(-1), bottom_diff)
 
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import prelu
+
+        x, slopes = bottom[0].gpu_data, self.blobs[0].gpu_data
+        saved = self.gpu_workspace("saved", x.shape) if self.in_place else None
+        prelu.forward(x, slopes, top[0].new_gpu_data, self.dims, saved)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import prelu
+
+        x, slopes = bottom[0].gpu_data, self.blobs[0]
+        if self.in_place:
+            x = self.gpu_workspace("saved", x.shape)
+        top_diff = top[0].gpu_diff
+        if self.param_propagate_down[0]:
+            prelu.slope_gradient(x, top_diff, self.dims, slopes.mutable_gpu_diff)
+        if propagate_down[0]:
+            prelu.backward(x, top_diff, slopes.gpu_data, bottom[0].new_gpu_diff, self.dims)
+
 
 @register("ELU")
 class ELU(NeuronLayer):

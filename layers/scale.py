@@ -85,6 +85,10 @@ class BroadcastLayer(Layer):
         """Whether the operand needs a gradient."""
         return self.param_propagate_down[0] if self.learned else propagate_down[1]
 
+    def operand_diff_on_gpu(self):
+        """The operand's diff on the device: to be added to if it is learned, else to overwrite."""
+        return self.operand.mutable_gpu_diff if self.learned else self.operand.new_gpu_diff
+
     def write_operand_diff(self, products) -> None:
         """The operand's diff: the sum of `products` (of shape `dims`) around its axes."""
         gradient = sum_around(products, self.operand.shape)
@@ -177,6 +181,30 @@ class Scale(BroadcastLayer):
             bottom_diff = bottom[0].diff.reshape(self.dims)
             np.multiply(top_diff, self.spread(self.operand), out=bottom_diff)
 
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import scale
+
+        x, factors = bottom[0].gpu_data, self.operand.gpu_data
+        summands = None if self.bias is None else self.bias.gpu_data
+        saved = self.gpu_workspace("saved", x.shape) if self.in_place else None
+        scale.scale(x, top[0].new_gpu_data, self.dims, factors, summands, saved)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import scale
+
+        top_diff = top[0].gpu_diff
+        if self.bias is not None and self.param_propagate_down[-1]:
+            scale.summand_gradient(top_diff, self.dims, self.bias.mutable_gpu_diff, True)
+        if self.operand_wanted(propagate_down):
+            x = bottom[0].gpu_data
+            if self.in_place:
+                x = self.gpu_workspace("saved", x.shape)
+            gradient = self.operand_diff_on_gpu()
+            scale.factor_gradient(x, top_diff, self.dims, gradient, self.learned)
+        if propagate_down[0]:
+            out = bottom[0].new_gpu_diff
+            scale.scale(top_diff, out, self.dims, self.operand.gpu_data)
+
 
 @register("Bias", bottoms=("data", "bias?"))
 class Bias(BroadcastLayer):
@@ -231,3 +259,20 @@ class Bias(BroadcastLayer):
             self.write_operand_diff(top_diff)
         if propagate_down[0] and bottom[0] is not top[0]:
             bottom[0].diff.reshape(self.dims)[...] = top_diff
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import scale
+
+        x, summands = bottom[0].gpu_data, self.operand.gpu_data
+        scale.scale(x, top[0].new_gpu_data, self.dims, summands=summands)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import scale
+        from caffe_spn.cuda.runtime import runtime
+
+        top_diff = top[0].gpu_diff
+        if self.operand_wanted(propagate_down):
+            gradient = self.operand_diff_on_gpu()
+            scale.summand_gradient(top_diff, self.dims, gradient, self.learned)
+        if propagate_down[0] and bottom[0] is not top[0]:
+            runtime().copy(bottom[0].new_gpu_diff, top_diff)
