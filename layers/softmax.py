@@ -63,3 +63,16 @@ class Softmax(Layer):
             softmax.backward(
                 *(a.reshape(self.dims) for a in (top[0].data, top[0].diff, bottom[0].diff))
             )
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import softmax as kernels
+
+        kernels.forward(bottom[0].gpu_data, top[0].new_gpu_data, self.dims)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        from caffe_spn.cuda import softmax as kernels
+
+        diffs = top[0].gpu_diff, bottom[0].new_gpu_diff
+        kernels.backward(top[0].gpu_data, *diffs, self.dims)
