@@ -62,14 +62,21 @@ class SyncedMemory:
         if self._host is None:
             self._host = np.zeros(self.capacity, self.dtype)
         if self.device_ahead:
-            self._download()
+            self._fetch()
         return self._host
 
     def write_on_host(self, count: int) -> None:
         """Make ready for the first `count` elements to be read and written on the host."""
         if self.device_ahead:
-            self._download()
+            self._fetch()
         self.host_ahead = max(self.host_ahead, count)
+
+    def _fetch(self) -> None:
+        """Bring what the device has newer to the host, where somebody wants to read it."""
+        from caffe_spn.cuda.faults import raise_found
+
+        self._download()
+        raise_found()
 
     def _download(self) -> None:
         if self._host is None:

@@ -5,6 +5,8 @@ Source: `Layer::Forward` and `Net::ForwardFromTo` of BVLC Caffe.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from caffe_spn.blob import Blob
@@ -65,4 +67,9 @@ class WeightedLoss:
                 slot, weight = term
                 term = float(np.dot(self._slots[slot : slot + 1], weight))
             loss += term
+        if self._gpu is not None and math.isnan(loss):
+            # A wrong label, perhaps.
+            from caffe_spn.cuda.faults import raise_found
+
+            raise_found()
         return loss
