@@ -4,9 +4,9 @@ import pytest
 
 import caffe_spn
 from caffe_spn.cuda import runtime
-
-from .emulation.build import compiler
-from .emulation.driver import ORDERS, EmulatedDriver
+from tests.cuda.emulation.build import compiler
+from tests.cuda.emulation.driver import ORDERS, EmulatedDriver
+from tests.cuda.emulation.strict import make_strict
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def gpu(request):
     ``gpu.driver`` is the driver. The emulated one can be given another order of threads and blocks,
     and less memory.
     """
-    if request.config.getoption("--gpu", default=False):
+    if request.config.getoption("--gpu"):
         from caffe_spn.cuda.pycuda_driver import PyCudaDriver
 
         driver = PyCudaDriver()
@@ -26,6 +26,8 @@ def gpu(request):
         driver = EmulatedDriver()
     before = runtime.install(driver)
     try:
+        if isinstance(driver, EmulatedDriver):
+            make_strict(runtime.runtime())
         yield runtime.runtime()
     finally:
         caffe_spn.set_mode_cpu()
@@ -40,3 +42,10 @@ def gpu_in_order(gpu, request):
     elif request.param != "forward":
         pytest.skip("a real GPU chooses its own order")
     return gpu
+
+
+@pytest.fixture
+def emulated_only(request):
+    """For tests of the emulation itself."""
+    if request.config.getoption("--gpu"):
+        pytest.skip("it is about the emulated GPU")

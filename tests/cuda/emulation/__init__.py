@@ -9,4 +9,5 @@ every access out of bounds and every race of two threads of a block. It says not
     build.py            .cu to .so
     memory.py           device memory, with guards
     driver.py           caffe_spn.cuda.driver.Driver
+    strict.py           a Runtime whose arrays never reuse memory
 """

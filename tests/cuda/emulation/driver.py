@@ -12,9 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from caffe_spn.cuda.driver import DeviceInfo, Driver
-
-from .build import CUDA, HERE, EmulationError, Launch, Module
-from .memory import Memory, view
+from tests.cuda.emulation.build import CUDA, HERE, EmulationError, Launch, Module
+from tests.cuda.emulation.memory import Memory, view
 
 DEVICES = [
     DeviceInfo(0, "Emulated GPU", (9, 0), 2 << 30, 132, 227 << 10),
@@ -236,7 +235,7 @@ class EmulatedDriver(Driver):
 
 
 # NumPy's kinds as signatures write them.
-_KINDS = {"b": "i", "i": "i", "u": "u", "f": "f", "V": "s"}
+_KINDS = {"b": "u", "i": "i", "u": "u", "f": "f", "V": "s"}
 
 
 def _described(kind: str) -> str:

@@ -46,6 +46,40 @@ extern "C" __global__ void grid_stride(const int *x, int *y, int count) {
     }
 }
 
+// The last index of a loop whose last step passes 2^31 - 1; the other threads need not run.
+extern "C" __global__ void last_index(int *last, int count) {
+    const uint32 threads = gridDim.x * blockDim.x;
+    if (blockIdx.x * blockDim.x + threadIdx.x != (count - 1) % threads) return;
+    for_each(i, count) *last = i;
+}
+
+// The sum and the greatest of a block, as each thread got them.
+extern "C" __global__ void block_sums(const float *x, float *sums, float *greatest) {
+    const int thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+    sums[thread] = block_sum(x[thread]);
+    greatest[thread] = block_max(x[thread]);
+}
+
+extern "C" __global__ void functions(float *out, float nan) {
+    int i = 0;
+    out[i++] = max(nan, 3.0f);
+    out[i++] = min(-2, 1u > 0);
+    out[i++] = __fdividef(1.0f, 2.0f);
+    out[i++] = __saturatef(nan);
+    out[i++] = __saturatef(7.0f);
+    out[i++] = __float2int_rn(nan);
+    out[i++] = __float2int_rz(1e20f);
+    out[i++] = __float2int_rd(-1e20f);
+    out[i++] = __float2int_rn(2.5f);
+    out[i++] = __float2int_ru(2.5f);
+    out[i++] = __clz(0);
+    out[i++] = __clz(15);
+    out[i++] = __ffs(16);
+    out[i++] = __popc(64u);
+    out[i++] = rsqrtf(0.25f);
+    out[i++] = __int_as_float(__float_as_int(7.0f));
+}
+
 // What each shuffle and vote gives, one row of 32 for each.
 extern "C" __global__ void warp_functions(int *out) {
     const int lane = threadIdx.x;
@@ -131,6 +165,10 @@ extern "C" __global__ void mask_of_absent_lanes(float *y) {
     if (threadIdx.x < 16) y[threadIdx.x] = __shfl_up_sync(ALL_LANES, 1.0f, 1);
 }
 
+extern "C" __global__ void mask_beyond_the_block(float *y) {
+    y[threadIdx.x] = __shfl_up_sync(ALL_LANES, 1.0f, 1);
+}
+
 extern "C" __global__ void lane_outside_its_mask(float *y) {
     y[threadIdx.x] = __shfl_xor_sync(0xffffu, 1.0f, 1);
 }
@@ -140,7 +178,7 @@ extern "C" __global__ void source_outside_the_mask(float *y) {
 }
 
 extern "C" __global__ void different_masks(float *y) {
-    y[threadIdx.x] = __shfl_xor_sync(threadIdx.x < 16 ? ALL_LANES : 0xffff0000u, 1.0f, 1);
+    y[threadIdx.x] = __shfl_xor_sync(threadIdx.x % 32 < 16 ? ALL_LANES : 0xffff0000u, 1.0f, 1);
 }
 
 // ---- faults: memory
@@ -168,13 +206,16 @@ extern "C" __global__ void writes_outside_dynamic_shared(float *y) {
 
 extern "C" __global__ void writes_outside_its_array(float *y) { y[threadIdx.x + 1] = 1.0f; }
 
+extern "C" __global__ void writes_before_its_array(float *y) {
+    y[static_cast<int>(threadIdx.x) - 1] = 1.0f;
+}
+
 extern "C" __global__ void reads_outside_its_array(const float *x, float *y) {
     y[threadIdx.x] = x[threadIdx.x + 1];
 }
 
-extern "C" __global__ void misaligned_vector(const float *x, float *y) {
-    const float4 value = *reinterpret_cast<const float4 *>(x + 1);
-    y[threadIdx.x] = value.x;
+extern "C" __global__ void misaligned_vector(float *y) {
+    *reinterpret_cast<float4 *>(y + 1) = make_float4(1.0f, 2.0f, 3.0f, 4.0f);
 }
 
 extern "C" __global__ void wild_address(float *y) {
@@ -186,3 +227,20 @@ extern "C" __global__ void null_address(float *y) { y[threadIdx.x] = 1.0f; }
 extern "C" __global__ void divides_by_zero(int *y, int zero) { y[threadIdx.x] /= zero; }
 
 extern "C" __global__ void overflows(int *y, int large) { y[threadIdx.x] = large * large; }
+
+extern "C" __global__ void shifts(int *y, int bits) { y[threadIdx.x] <<= bits; }
+
+extern "C" __global__ void asserts(float *y) {
+    assert(threadIdx.x < 63);
+    y[threadIdx.x] = 1.0f;
+}
+
+// ---- variants
+
+#ifdef FLOAT_ATOMICS
+extern "C" __global__ void adds_floats(float *y) { atomicAdd(y, 1.0f); }
+#endif
+
+#ifdef VARIANT
+extern "C" __global__ void variant(float *y) { y[0] = VARIANT * VARIANT; }
+#endif

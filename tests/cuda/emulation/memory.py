@@ -8,8 +8,7 @@ import ctypes
 import numpy as np
 
 from caffe_spn.cuda.driver import OutOfDeviceMemory
-
-from .build import SANITIZER, EmulationError
+from tests.cuda.emulation.build import SANITIZER, EmulationError
 
 ALIGNMENT = 256
 # Under the address sanitizer the array ends where its memory ends, and the sanitizer watches.
@@ -22,6 +21,8 @@ _libc.free.argtypes = [ctypes.c_void_p]
 
 def view(address: int, nbytes: int) -> np.ndarray:
     """The bytes at an address."""
+    if not nbytes:
+        return np.empty(0, np.uint8)
     return np.frombuffer((ctypes.c_ubyte * nbytes).from_address(address), np.uint8)
 
 
@@ -104,10 +105,6 @@ class Memory:
                         f"{who} wrote outside an array of {nbytes} bytes: at byte"
                         f" {start - address + written[0]}"
                     )
-
-    def check_all(self, who: str) -> None:
-        """See that all guards are as they were."""
-        self.check(self._addresses, who)
 
     def clear(self) -> None:
         """Free everything."""
