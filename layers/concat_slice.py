@@ -5,6 +5,7 @@ Source: `ConcatLayer` and `SliceLayer` of BVLC Caffe.
 
 import numpy as np
 
+from caffe_spn.cuda import copy
 from caffe_spn.layer import Layer, register
 
 
@@ -104,6 +105,18 @@ class Concat(AxisLayer):
             if wanted:
                 blob.diff[...] = piece
 
+    def forward_gpu(self, bottom, top):
+        if len(bottom) > 1:
+            copy.join([b.gpu_data for b in bottom], top[0].new_gpu_data, self.sizes, self.along)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        if len(bottom) > 1 and any(propagate_down):
+            pieces = [
+                blob.new_gpu_diff if wanted else None
+                for wanted, blob in zip(propagate_down, bottom, strict=True)
+            ]
+            copy.cut(top[0].gpu_diff, pieces, self.sizes, self.along)
+
 
 @register("Slice", tops=("top+",), in_place=False)
 class Slice(AxisLayer):
@@ -201,6 +214,14 @@ class Slice(AxisLayer):
         if propagate_down[0] and len(top) > 1:
             for blob, piece in zip(top, self._pieces(bottom[0].diff), strict=True):
                 piece[...] = blob.diff
+
+    def forward_gpu(self, bottom, top):
+        if len(top) > 1:
+            copy.cut(bottom[0].gpu_data, [t.new_gpu_data for t in top], self.sizes, self.along)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        if propagate_down[0] and len(top) > 1:
+            copy.join([t.gpu_diff for t in top], bottom[0].new_gpu_diff, self.sizes, self.along)
 
     def _pieces(self, array):
         return parts(array, self.sizes, self.along)

@@ -3,6 +3,8 @@
 Source: `CropLayer` of BVLC Caffe.
 """
 
+from caffe_spn.cuda import copy
+from caffe_spn.cuda.runtime import runtime
 from caffe_spn.layer import Layer, register
 
 
@@ -69,6 +71,7 @@ class Crop(Layer):
             shape[i] = reference[i]
             self.window.append(slice(offset, offset + reference[i]))
         self.window = tuple(self.window)
+        self.starts = [0] * start + offsets
         top[0].reshape(*shape)
 
     def _offsets(self, data, start: int) -> list[int]:
@@ -93,3 +96,13 @@ class Crop(Layer):
             bottom[0].diff[self.window] = top[0].diff
         if propagate_down[1]:
             bottom[1].diff.fill(0)
+
+    def forward_gpu(self, bottom, top):
+        copy.cut_window(bottom[0].gpu_data, top[0].new_gpu_data, self.starts)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        for wanted, blob in zip(propagate_down, bottom, strict=True):
+            if wanted:
+                runtime().zero(blob.new_gpu_diff)
+        if propagate_down[0]:
+            copy.put_window(top[0].gpu_diff, bottom[0].mutable_gpu_diff, self.starts)

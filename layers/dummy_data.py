@@ -90,3 +90,10 @@ class DummyData(OwnRandom, Layer):
 
     def backward_cpu(self, top, propagate_down, bottom):
         pass
+
+    def forward_gpu(self, bottom, top):
+        # Fillers work on the host; constant tops stay where they are.
+        self.forward_cpu(bottom, top)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        pass

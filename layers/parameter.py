@@ -47,3 +47,9 @@ class Parameter(Layer):
 
     def backward_cpu(self, top, propagate_down, bottom):
         pass  # the consumer has written the diff
+
+    def forward_gpu(self, bottom, top):
+        pass
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        pass

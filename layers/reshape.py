@@ -23,6 +23,12 @@ class ViewLayer(Layer):
     def backward_cpu(self, top, propagate_down, bottom):
         pass
 
+    def forward_gpu(self, bottom, top):
+        pass
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        pass
+
 
 @register("Reshape", in_place=False)
 class Reshape(ViewLayer):

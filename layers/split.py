@@ -5,6 +5,8 @@ Source: `SplitLayer` and `SilenceLayer` of BVLC Caffe.
 
 import numpy as np
 
+from caffe_spn.cuda import copy
+from caffe_spn.cuda.runtime import runtime
 from caffe_spn.layer import Layer, register
 
 
@@ -49,6 +51,13 @@ class Split(Layer):
         for blob in top[2:]:
             total += blob.diff
 
+    def forward_gpu(self, bottom, top):
+        pass
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        if propagate_down[0]:
+            copy.add_up([blob.gpu_diff for blob in top], bottom[0].new_gpu_diff)
+
 
 @register("Silence", bottoms=("bottom+",), tops=())
 class Silence(Layer):
@@ -74,3 +83,11 @@ class Silence(Layer):
         for wanted, blob in zip(propagate_down, bottom, strict=True):
             if wanted:
                 blob.diff.fill(0)
+
+    def forward_gpu(self, bottom, top):
+        pass
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        for wanted, blob in zip(propagate_down, bottom, strict=True):
+            if wanted:
+                runtime().zero(blob.new_gpu_diff)
