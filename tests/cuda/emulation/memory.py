@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import ctypes
+from collections import deque
 
 import numpy as np
 
@@ -14,6 +15,8 @@ ALIGNMENT = 256
 # Under the address sanitizer the array ends where its memory ends, and the sanitizer watches.
 GUARD = 0 if SANITIZER == "address" else 1024
 POISON = 0xFF  # makes float32 and float64 NaN, int -1
+# Bytes that are freed and not yet given back: their addresses are not taken for new arrays.
+QUARANTINE = 32 << 20
 
 _libc = ctypes.CDLL(None)
 _libc.free.argtypes = [ctypes.c_void_p]
@@ -40,6 +43,8 @@ class Memory:
         self.used = 0
         self._sizes: dict[int, int] = {}
         self._addresses: list[int] = []  # sorted
+        self._freed: deque[tuple[int, int]] = deque()
+        self._freed_bytes = 0
 
     def allocate(self, nbytes: int) -> int:
         if self.used + nbytes > self.total:
@@ -64,7 +69,15 @@ class Memory:
         self._addresses.remove(address)
         self.used -= nbytes
         view(address, nbytes)[:] = POISON
-        _libc.free(address - GUARD)
+        self._freed.append((address, nbytes))
+        self._freed_bytes += nbytes
+        self._give_back(QUARANTINE)
+
+    def _give_back(self, most: int) -> None:
+        while self._freed_bytes > most:
+            address, nbytes = self._freed.popleft()
+            self._freed_bytes -= nbytes
+            _libc.free(address - GUARD)
 
     def holding(self, address: int, nbytes: int = 1) -> int:
         """The array that these bytes lie in.
@@ -110,3 +123,4 @@ class Memory:
         """Free everything."""
         for address in list(self._addresses):
             self.free(address)
+        self._give_back(0)
