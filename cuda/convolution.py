@@ -11,7 +11,9 @@ The functions, shapes and results are those of `caffe_spn.cpu.convolution`.
 
 from __future__ import annotations
 
-from caffe_spn.cuda import channel_bias, convolution_columns, depthwise, im2col, libraries
+import math
+
+from caffe_spn.cuda import convolution_columns, depthwise, im2col, libraries, scale
 from caffe_spn.cuda.array import DeviceArray
 from caffe_spn.cuda.cudnn_descriptors import NotSupported
 from caffe_spn.cuda.runtime import runtime
@@ -44,8 +46,7 @@ def forward(
         Whether cuDNN may compute it.
     """
     _run("forward", x, weight, y, (x, weight, y), geometry, cudnn)
-    if bias is not None:
-        channel_bias.add_bias(y, bias)
+    _add_bias(y, bias)
 
 
 def backward_data(
@@ -71,8 +72,7 @@ def backward_data(
     """
     operands = (y_diff, weight, x_diff)
     _run("backward_data", x_diff, weight, y_diff, operands, geometry, cudnn)
-    if bias is not None:
-        channel_bias.add_bias(x_diff, bias)
+    _add_bias(x_diff, bias)
 
 
 def backward_weights(
@@ -92,7 +92,7 @@ def backward_bias(y_diff: DeviceArray, bias_diff: DeviceArray) -> None:
     bias_diff : DeviceArray (K,)
         Is added to.
     """
-    channel_bias.add_channel_sums(y_diff, bias_diff)
+    scale.summand_gradient(y_diff, _around_channels(y_diff), bias_diff, accumulate=True)
 
 
 def choose(geometry, x, weight, y, cudnn: bool = True) -> str:
@@ -127,6 +127,15 @@ def _run(name: str, x, weight, y, operands, geometry, cudnn: bool) -> None:
             chosen = "columns"
     kernels = depthwise if chosen == "depthwise" else convolution_columns
     getattr(kernels, name)(*arrays, planar)
+
+
+def _add_bias(y: DeviceArray, bias: DeviceArray | None) -> None:
+    if bias is not None:
+        scale.scale(y, y, _around_channels(y), summands=bias)
+
+
+def _around_channels(array: DeviceArray) -> tuple[int, int, int]:
+    return (*array.shape[:2], math.prod(array.shape[2:]))
 
 
 def _planes(array: DeviceArray) -> DeviceArray:

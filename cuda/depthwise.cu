@@ -1,6 +1,6 @@
-// Convolution in which every output channel reads one input channel, and its gradients. Such layers do
-// too little arithmetic for a product of matrices. Transposed it is the bilinear Deconvolution by which
-// networks sample up.
+// Convolution in which every output channel reads one input channel, and its gradients. Such layers
+// do too little arithmetic for a product of matrices. Transposed it is the bilinear Deconvolution by
+// which networks sample up.
 //
 // x is (N, C, H, W), w (K, 1, kh, kw), y (N, K, Ho, Wo), with K = C * repeat.
 #include "moving_kernel.cuh"
@@ -76,7 +76,8 @@ extern "C" __global__ void depthwise_backward_weights(const float *y_diff, const
         const float *diff = y_diff + static_cast<int64>(plane) * pixels;
         const float *source = x + static_cast<int64>(plane / repeat) * rows.size * lines.size;
         for (int p = threadIdx.x; p < pixels; p += blockDim.x) {
-            const int h = rows.pixel(p / lines.positions, a), at = lines.pixel(p % lines.positions, b);
+            const int h = rows.pixel(p / lines.positions, a);
+            const int at = lines.pixel(p % lines.positions, b);
             if (h >= 0 && at >= 0) sum += diff[p] * source[static_cast<int64>(h) * lines.size + at];
         }
     }

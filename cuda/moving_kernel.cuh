@@ -27,8 +27,11 @@ struct Axis {
 };
 
 // What a launcher passes for one axis, and the axis made of it.
-#define AXIS(name)                                                                         \
-    int name##_size, int name##_kernel, int name##_stride, int name##_pad, int name##_dilation, \
-        int name##_positions
-#define MAKE_AXIS(name) \
-    Axis { name##_size, name##_kernel, name##_stride, name##_pad, name##_dilation, name##_positions }
+#define AXIS(name)                                                          \
+    int name##_size, int name##_kernel, int name##_stride, int name##_pad, \
+        int name##_dilation, int name##_positions
+#define MAKE_AXIS(name)                                                  \
+    Axis {                                                               \
+        name##_size, name##_kernel, name##_stride, name##_pad,           \
+            name##_dilation, name##_positions                            \
+    }

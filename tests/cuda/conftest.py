@@ -4,6 +4,7 @@ import pytest
 
 import caffe_spn
 from caffe_spn.cuda import runtime
+from tests.cuda.emulation import blas
 from tests.cuda.emulation.build import compiler
 from tests.cuda.emulation.driver import ORDERS, EmulatedDriver
 from tests.cuda.emulation.strict import make_strict
@@ -28,6 +29,8 @@ def gpu(request):
     try:
         if isinstance(driver, EmulatedDriver):
             make_strict(runtime.runtime())
+            # NumPy multiplies and convolves, in the place of NVIDIA's libraries.
+            blas.install(runtime.runtime())
         yield runtime.runtime()
     finally:
         caffe_spn.set_mode_cpu()

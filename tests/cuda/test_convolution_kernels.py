@@ -1,4 +1,4 @@
-"""The kernels of convolution against plain NumPy: im2col, col2im, depthwise, biases."""
+"""The kernels of convolution against plain NumPy: im2col, its adjoint, and depthwise."""
 
 import itertools
 
@@ -7,12 +7,11 @@ import pytest
 
 from caffe_spn.cpu import convolution_numpy
 from caffe_spn.cpu.convolution_geometry import Geometry
-from caffe_spn.cuda import channel_bias, depthwise, im2col
+from caffe_spn.cuda import depthwise, im2col
 from caffe_spn.cuda.im2col import Window
 from caffe_spn.errors import ShapeError
 from caffe_spn.layers import im2col as im2col_layer
-
-from .arrays import down, empty, normal, up
+from tests.cuda.arrays import down, empty, normal, up
 
 # A batch with channels, and how the kernel moves.
 PLANAR = {
@@ -136,27 +135,6 @@ def test_depthwise_backward_weights_adds(gpu_in_order, case, repeat):
     np.testing.assert_allclose(down(got), w, 1e-5, 1e-4)
 
 
-SHAPES = [(1, 1), (2, 3, 5), (3, 5, 8, 9), (2, 2, 65, 64), (300, 70), (2, 3, 1, 1), (1, 33, 2)]
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_add_bias(gpu, shape):
-    y, bias = normal(*shape), normal(shape[1], seed=1)
-    got = up(y)
-    channel_bias.add_bias(got, up(bias))
-    wanted = y + bias.reshape(-1, *[1] * (len(shape) - 2))
-    np.testing.assert_array_equal(down(got), wanted)
-
-
-@pytest.mark.parametrize("shape", [*SHAPES, (3, 2, 5000)])
-def test_channel_sums_add(gpu_in_order, shape):
-    y, sums = normal(*shape), normal(shape[1], seed=1)
-    got = up(sums)
-    channel_bias.add_channel_sums(up(y), got)
-    wanted = sums + y.astype(np.float64).sum(axis=(0, *range(2, len(shape))))
-    np.testing.assert_allclose(down(got), wanted, 1e-5, 1e-4)
-
-
 def test_shapes_are_checked(gpu):
     window = Window(Geometry.square(3), (5, 5), (3, 3))
     x = up(normal(1, 2, 5, 5))
@@ -173,5 +151,3 @@ def test_shapes_are_checked(gpu):
         im2col.swap_axes(empty((2, 3, 1)), empty((2, 3, 1)))
     with pytest.raises(ShapeError, match="as many groups as x has channels"):
         depthwise.forward(x, empty((2, 1, 3, 3)), empty((1, 2, 3, 3)), Geometry.square(3))
-    with pytest.raises(ShapeError, match=r"\(3,\) numbers for y .* it has 2 channels"):
-        channel_bias.add_bias(x, empty((3,)))

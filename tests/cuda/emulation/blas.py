@@ -15,7 +15,7 @@ from caffe_spn.cuda.cublas import check_sizes
 from caffe_spn.cuda.cudnn_descriptors import NotSupported
 from caffe_spn.cuda.libraries import Missing
 
-from .memory import view
+from tests.cuda.emulation.memory import view
 
 
 def install(runtime, cudnn: bool = True) -> Calls:
@@ -51,9 +51,7 @@ class Stand:
         last = sum((size - 1) * step for size, step in zip(shape, steps, strict=True))
         if 0 not in shape:
             self.memory.holding(address, 4 * (last + 1))
-        flat = np.ctypeslib.as_array(
-            (np.ctypeslib.ctypes.c_float * (last + 1)).from_address(address)
-        )
+        flat = view(address, 4 * (last + 1)).view(np.float32)
         return np.lib.stride_tricks.as_strided(flat, shape, [4 * step for step in steps])
 
     def array(self, array) -> np.ndarray:
