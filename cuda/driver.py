@@ -22,7 +22,20 @@ class OutOfDeviceMemory(DeviceError):
 
 
 class DeviceLost(DeviceError):
-    """A kernel failed in a way that leaves nothing usable on the device in this process."""
+    """A kernel failed in a way that leaves nothing usable on the device in this process.
+
+    Parameters
+    ----------
+    what : str
+        What happened.
+    """
+
+    def __init__(self, what: str):
+        super().__init__(
+            f"the GPU was lost: {what}",
+            help="go on from the last snapshot in a new process; in this one only the CPU can be"
+            " used. With CUDA_LAUNCH_BLOCKING=1 the kernel that failed is the one named",
+        )
 
 
 @dataclass(frozen=True)

@@ -81,10 +81,7 @@ class Runtime:
 
     def _refusal(self) -> DeviceError:
         if self.driver.lost is not None:
-            return DeviceLost(
-                f"{self.device.name} was lost: {self.driver.lost}",
-                help="go on from the last snapshot in a new process; here only the CPU is usable",
-            )
+            return DeviceLost(self.driver.lost)
         if self._ended == "forked":
             return DeviceError(
                 "the GPU was opened before this process was forked; it cannot be used here",
@@ -279,6 +276,9 @@ class Runtime:
                 library.close()
             self.libraries.clear()
             self.memory.close()
+            # What belongs to the context goes before it.
+            self.programs = Programs(self.driver)
+            self.stream = self._copy_stream = None
         finally:
             self.driver.close()
 

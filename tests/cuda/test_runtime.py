@@ -288,7 +288,7 @@ def test_a_lost_device(driver):
     asked = []
     gpu.before_close.append(asked.append)
     driver.lost = "an illegal address, after the kernel k"
-    with pytest.raises(DeviceLost, match="Host 0 was lost: an illegal address") as error:
+    with pytest.raises(DeviceLost, match="the GPU was lost: an illegal address") as error:
         gpu.zero(array)
     assert "last snapshot" in error.value.help
     runtime.close_device()

@@ -1,0 +1,351 @@
+"""The CUDA driver through PyCUDA.
+
+PyCUDA keeps a stack of contexts for each thread, ends the process if a thread ends before its stack
+is empty, and frees things only where their context is current. So its stack holds the context only
+inside a call that makes or frees something; for everything else the context is made current in the
+thread by the CUDA driver itself.
+
+Source: PyCUDA's reference; the CUDA driver API.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import struct
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from caffe_spn.cuda.compiler import compile_cubin
+from caffe_spn.cuda.driver import DeviceInfo, DeviceLost, Driver, OutOfDeviceMemory
+from caffe_spn.cuda.pycuda_import import import_driver
+from caffe_spn.errors import DeviceError
+
+# What a block can have without asking.
+USUAL_SHARED_MEMORY = 48 << 10
+# How long `close` waits for other threads' calls.
+MOST_SECONDS_TO_CLOSE = 10.0
+
+
+def _ours(method):
+    """Turn PyCUDA's errors in `method` into ours, and let `close` wait until it has returned."""
+
+    @functools.wraps(method)
+    def call(self, *arguments):
+        self._running.append(None)
+        try:
+            if self._closing:
+                raise DeviceError("the GPU was closed")
+            return method(self, *arguments)
+        except self.cuda.Error as error:
+            raise self._translated(error) from error
+        finally:
+            self._running.pop()
+
+    return call
+
+
+class Kernel:
+    """A kernel of a loaded module.
+
+    Attributes
+    ----------
+    registers, local_bytes, shared_bytes, max_threads : int
+        What a thread and a block take, as the compiler decided.
+    dynamic_shared : int
+        The most bytes of shared memory that a launch may ask for, for now.
+    """
+
+    def __init__(self, cuda, name: str, function):
+        kind = cuda.function_attribute
+        self.name = name
+        self.function = function
+        self.launch = function._launch_kernel
+        self.registers = function.get_attribute(kind.NUM_REGS)
+        self.local_bytes = function.get_attribute(kind.LOCAL_SIZE_BYTES)
+        self.shared_bytes = function.get_attribute(kind.SHARED_SIZE_BYTES)
+        self.max_threads = function.get_attribute(kind.MAX_THREADS_PER_BLOCK)
+        self.dynamic_shared = USUAL_SHARED_MEMORY - self.shared_bytes
+
+
+class PyCudaDriver(Driver):
+    """The devices of this machine.
+
+    Raises
+    ------
+    DeviceError
+        If PyCUDA or the driver is not installed, or the driver does not start.
+    """
+
+    name = "PyCUDA"
+
+    def __init__(self):
+        self.cuda = import_driver()
+        self._library = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+        self._context = None
+        # An entry for each call that has not returned.
+        self._running: list = []
+        self._closing = False
+        self._lock = threading.Lock()
+        self._memory: dict[int, object] = {}
+        self._pinned: dict[int, object] = {}
+        self._dropped: deque[int] = deque()  # of _pinned, what nobody uses any more
+        # Streams, events and modules live as long as the context.
+        self._kept: list = []
+        self._last_kernel: str | None = None
+
+    def versions(self) -> dict[str, str]:
+        """The newest CUDA that the driver knows, PyCUDA's version, and the CUDA of PyCUDA."""
+        import pycuda
+
+        number = self.cuda.get_driver_version()
+        return {
+            "driver": f"{number // 1000}.{number % 1000 // 10}",
+            "PyCUDA": pycuda.VERSION_TEXT,
+            "PyCUDA's CUDA": ".".join(map(str, self.cuda.get_version()[:2])),
+        }
+
+    @_ours
+    def devices(self):
+        return [self._describe(ordinal) for ordinal in range(self.cuda.Device.count())]
+
+    def _describe(self, ordinal: int) -> DeviceInfo:
+        device = self.cuda.Device(ordinal)
+        attribute = self.cuda.device_attribute
+        return DeviceInfo(
+            ordinal,
+            device.name(),
+            tuple(device.compute_capability()),
+            device.total_memory(),
+            device.get_attribute(attribute.MULTIPROCESSOR_COUNT),
+            device.get_attribute(attribute.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN),
+        )
+
+    # The context
+
+    @_ours
+    def open(self, ordinal):
+        device = self.cuda.Device(ordinal)
+        self._capability = tuple(device.compute_capability())
+        self._context = device.retain_primary_context()
+        self.enter_thread()
+
+    def enter_thread(self):
+        code = self._library.cuCtxSetCurrent(ctypes.c_void_p(self._context.handle))
+        if code:
+            raise DeviceError(f"the GPU cannot be used in this thread: CUDA error {code}")
+
+    @contextmanager
+    def _pushed(self):
+        """PyCUDA's stack of this thread holds the context."""
+        self._context.push()
+        try:
+            yield
+        finally:
+            self.cuda.Context.pop()
+
+    def close(self):
+        if self._context is None:
+            return
+        self._closing = True
+        self._await_others()
+        context, self._context = self._context, None
+        try:
+            context.push()
+        except self.cuda.Error:
+            self.abandon(context)
+            return
+        self._free_all()
+        # Releases the context, and takes it from PyCUDA's stack.
+        context.detach()
+        self._library.cuCtxSetCurrent(None)
+
+    def _await_others(self) -> None:
+        # Where Python ends while another thread is in a call of PyCUDA, the process is aborted.
+        end = time.monotonic() + MOST_SECONDS_TO_CLOSE
+        while self._running and time.monotonic() < end:
+            time.sleep(0.001)
+
+    def _free_all(self) -> None:
+        self._kept.clear()
+        for held in (self._memory, self._pinned):
+            for allocation in held.values():
+                allocation.free()
+            held.clear()
+
+    def abandon(self, context=None):
+        # Destroying PyCUDA's objects would use the context, fail, and end the process: they stay,
+        # and so does whatever refers to them.
+        everything = (self, context, dict(self.__dict__))
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(everything))
+
+    # Memory
+
+    @_ours
+    def memory_info(self):
+        return tuple(self.cuda.mem_get_info())
+
+    @_ours
+    def allocate(self, nbytes):
+        with self._pushed():
+            allocation = self.cuda.mem_alloc(nbytes)
+        address = int(allocation)
+        self._memory[address] = allocation
+        return address
+
+    @_ours
+    def free(self, address):
+        with self._pushed():
+            self._memory.pop(address).free()
+
+    @_ours
+    def pinned(self, shape, dtype):
+        with self._lock, self._pushed():
+            while self._dropped:
+                self._pinned.pop(self._dropped.popleft()).free()
+            array = self.cuda.pagelocked_empty(tuple(shape), dtype)
+        # The memory is kept when the array goes, which can be in any thread, and freed later.
+        memory = array.base
+        self._pinned[id(memory)] = memory
+        weakref.finalize(array, self._dropped.append, id(memory)).atexit = False
+        return array
+
+    @_ours
+    def to_device(self, address, array, stream=None):
+        if stream is None:
+            self.cuda.memcpy_htod(address, array)
+        else:
+            self.cuda.memcpy_htod_async(address, array, stream)
+
+    @_ours
+    def to_host(self, array, address, stream=None):
+        if stream is None:
+            self.cuda.memcpy_dtoh(array, address)
+        else:
+            self.cuda.memcpy_dtoh_async(array, address, stream)
+
+    @_ours
+    def copy(self, target, source, nbytes, stream):
+        self.cuda.memcpy_dtod_async(target, source, nbytes, stream)
+
+    @_ours
+    def fill(self, address, byte, nbytes, stream):
+        self.cuda.memset_d8_async(address, byte, nbytes, stream)
+
+    # Programs
+
+    @_ours
+    def load(self, source, options=()):
+        image = compile_cubin(source, self._capability, options)
+        with self._pushed():
+            module = self.cuda.module_from_buffer(image)
+        self._kept.append(module)
+        return module
+
+    @_ours
+    def function(self, module, name):
+        try:
+            return Kernel(self.cuda, name, module.get_function(name))
+        except self.cuda.LogicError as error:
+            raise DeviceError(f"there is no kernel {name}: {error}") from error
+
+    def launch(self, function, grid, block, arguments, shared, stream):
+        if shared > function.dynamic_shared:
+            self._allow(function, shared, grid, block)
+        self._last_kernel = function.name
+        try:
+            function.launch(grid, block, _packed(arguments), shared, stream)
+        except self.cuda.Error as error:
+            raise self._not_launched(error, function, grid, block, shared) from error
+
+    def _not_launched(self, error, function: Kernel, grid, block, shared: int) -> DeviceError:
+        ours = self._translated(error)
+        if isinstance(ours, DeviceLost):
+            return ours
+        return DeviceError(
+            f"the kernel {function.name} was not launched with a grid of {grid}, blocks of {block}"
+            f" and {shared} bytes of shared memory: {error}",
+            help=f"it takes {function.registers} registers, and at most {function.max_threads}"
+            " threads in a block; please report this",
+        )
+
+    def _allow(self, function: Kernel, shared: int, grid, block) -> None:
+        attribute = self.cuda.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
+        try:
+            function.function.set_attribute(attribute, shared)
+        except self.cuda.Error as error:
+            raise self._not_launched(error, function, grid, block, shared) from error
+        function.dynamic_shared = shared
+
+    # Streams and events
+
+    @_ours
+    def new_stream(self):
+        with self._pushed():
+            stream = self.cuda.Stream()
+        self._kept.append(stream)
+        return stream
+
+    @_ours
+    def new_event(self, timing=False):
+        flags = self.cuda.event_flags
+        with self._pushed():
+            event = self.cuda.Event(flags.DEFAULT if timing else flags.DISABLE_TIMING)
+        self._kept.append(event)
+        return event
+
+    @_ours
+    def record(self, event, stream):
+        event.record(stream)
+
+    @_ours
+    def wait(self, stream, event):
+        stream.wait_for_event(event)
+
+    @_ours
+    def elapsed(self, start, end):
+        end.synchronize()
+        return start.time_till(end)
+
+    @_ours
+    def synchronize(self, what=None):
+        (self.cuda.Context if what is None else what).synchronize()
+
+    # Errors
+
+    def _translated(self, error) -> DeviceError:
+        """Our error for one of PyCUDA's, which tells more than its class: it has no number."""
+        if isinstance(error, self.cuda.MemoryError):
+            return OutOfDeviceMemory(str(error))
+        if self.lost is None and self._context is not None and self._is_lost():
+            self.lost = str(error)
+            if self._last_kernel is not None:
+                self.lost += f"; the last kernel that was launched is {self._last_kernel}"
+        return DeviceError(str(error)) if self.lost is None else DeviceLost(self.lost)
+
+    def _is_lost(self) -> bool:
+        # An error that makes the context unusable is one that every later call repeats.
+        try:
+            self.cuda.Context.synchronize()
+        except self.cuda.Error as again:
+            return "invalid device context" not in str(again)
+        return False
+
+
+def _packed(arguments: Sequence[np.generic]) -> bytes:
+    """The arguments as a C caller lays them out."""
+    codes = "".join([a.dtype.char for a in arguments])
+    layout = _layouts.get(codes)
+    if layout is None:
+        layout = _layouts[codes] = struct.Struct(codes)
+    return layout.pack(*arguments)
+
+
+_layouts: dict[str, struct.Struct] = {}
