@@ -12,6 +12,7 @@ import numpy as np
 
 from caffe_spn.layer import register
 from caffe_spn.layers.loss import LossLayer
+from caffe_spn.layers.loss_gpu import LossOnGpu
 
 # Caffe adds this to a distance before it divides by it.
 SMALLEST_DISTANCE = 1e-4
@@ -37,7 +38,7 @@ def pair_slopes(squared, similar, margin: float, legacy: bool):
 
 
 @register("ContrastiveLoss", bottoms=("a", "b", "similarity"), tops=("loss",))
-class ContrastiveLoss(LossLayer):
+class ContrastiveLoss(LossOnGpu, LossLayer):
     """loss = 1 / (2 N) * sum of d^2 for similar pairs, max(margin - d, 0)^2 for others; d = |a - b|
 
     Parameters
@@ -124,3 +125,27 @@ class ContrastiveLoss(LossLayer):
         for wanted, blob, sign in zip(propagate_down, bottom[:2], (1, -1), strict=False):
             if wanted:
                 np.multiply(difference, sign * slopes[:, None], out=blob.diff.reshape(self.dims))
+
+    def _gpu_pairs(self, bottom):
+        from caffe_spn.cuda.losses import Pairs
+
+        return Pairs(*(blob.gpu_data for blob in bottom), self.margin, self.legacy)
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import losses
+
+        outcome = self.gpu_outcome(top, 2 * max(1, self.dims[0]))
+        losses.contrastive_forward(self._gpu_pairs(bottom), outcome)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        self.refuse_label_gradient(propagate_down)
+        if not any(propagate_down):
+            return
+        from caffe_spn.cuda import losses
+
+        diffs = [
+            blob.new_gpu_diff if wanted else None
+            for wanted, blob in zip(propagate_down, bottom[:2], strict=False)
+        ]
+        pairs = self._gpu_pairs(bottom)
+        losses.contrastive_backward(pairs, top[0].gpu_diff, self.gpu_summary, *diffs)

@@ -11,10 +11,11 @@ import numpy as np
 
 from caffe_spn.layer import register
 from caffe_spn.layers.loss import LossLayer
+from caffe_spn.layers.loss_gpu import LossOnGpu
 
 
 @register("EuclideanLoss", bottoms=("a", "b"), tops=("loss",))
-class EuclideanLoss(LossLayer):
+class EuclideanLoss(LossOnGpu, LossLayer):
     """The sum of squared differences over twice the batch size.
 
     Bottoms
@@ -68,3 +69,21 @@ class EuclideanLoss(LossLayer):
         for wanted, blob, sign in zip(propagate_down, bottom, (1, -1), strict=True):
             if wanted:
                 np.multiply(difference, sign * weight, out=blob.diff.reshape(difference.shape))
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import losses
+
+        outcome = self.gpu_outcome(top, 2 * max(1, bottom[0].shape[0]))
+        losses.euclidean_forward(bottom[0].gpu_data, bottom[1].gpu_data, outcome)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        if not any(propagate_down):
+            return
+        from caffe_spn.cuda import losses
+
+        inputs = [blob.gpu_data for blob in bottom]
+        diffs = [
+            blob.new_gpu_diff if wanted else None
+            for blob, wanted in zip(bottom, propagate_down, strict=True)
+        ]
+        losses.euclidean_backward(*inputs, top[0].gpu_diff, self.gpu_summary, *diffs)

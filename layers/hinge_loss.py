@@ -11,13 +11,14 @@ import numpy as np
 
 from caffe_spn.layer import register
 from caffe_spn.layers.loss import ExampleLoss
+from caffe_spn.layers.loss_gpu import ExampleLossOnGpu
 from caffe_spn.proto.caffe_pb2 import HingeLossParameter
 
 L1 = HingeLossParameter.L1
 
 
 @register("HingeLoss", bottoms=("scores", "labels"), tops=("loss",))
-class HingeLoss(ExampleLoss):
+class HingeLoss(ExampleLossOnGpu, ExampleLoss):
     """loss = 1 / N * sum of max(0, 1 - sign * score)^p; sign is 1 at the label, -1 elsewhere
 
     Parameters
@@ -61,6 +62,8 @@ class HingeLoss(ExampleLoss):
         }
     """
 
+    gpu_loss = "hinge"
+
     def setup(self, bottom, top):
         self.norm = self.layer_param.hinge_loss_param.norm
 
@@ -86,3 +89,6 @@ class HingeLoss(ExampleLoss):
         else:
             np.multiply(margins, 2 * weight, out=diff)
         diff[self.at_label] *= -1
+
+    def gpu_parameters(self):
+        return (self.norm != L1,)

@@ -149,11 +149,15 @@ def read_labels(layer: Layer, blob, classes: int, ignore_label: int | None, reme
             wrong &= counted
         if wrong.any():
             position = np.unravel_index(int(wrong.argmax()), blob.shape)
-            raise _label_error(layer, blob, tuple(map(int, position)), classes, remedy)
+            position = tuple(map(int, position))
+            raise label_error(layer, blob.data[position], position, blob.shape, classes, remedy)
     return labels, counted
 
 
-def _label_error(layer, blob, position, classes, remedy) -> DataError:
+def label_error(
+    layer: Layer, label: float, position: tuple, shape: tuple, classes: int, remedy: str = ""
+) -> DataError:
+    """The error for a label that is no class."""
     help = "correct the labels, or give the layer below more outputs"
     if remedy:
         help = (
@@ -161,8 +165,8 @@ def _label_error(layer, blob, position, classes, remedy) -> DataError:
             f" with {remedy}"
         )
     return DataError(
-        f"label {blob.data[position]:g} at {position} of bottom 1, shape {blob.shape}; there are"
-        f" {classes} classes, so labels go from 0 to {classes - 1}",
+        f"label {label:g} at {position} of bottom 1, shape {shape}; there are {classes} classes, so"
+        f" labels go from 0 to {classes - 1}",
         where=layer.where,
         help=help,
     )

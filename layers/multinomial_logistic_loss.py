@@ -9,10 +9,11 @@ import numpy as np
 
 from caffe_spn.layer import register
 from caffe_spn.layers.loss import LOG_THRESHOLD, ExampleLoss
+from caffe_spn.layers.loss_gpu import ExampleLossOnGpu
 
 
 @register("MultinomialLogisticLoss", bottoms=("probabilities", "labels"), tops=("loss",))
-class MultinomialLogisticLoss(ExampleLoss):
+class MultinomialLogisticLoss(ExampleLossOnGpu, ExampleLoss):
     """loss = -1 / N * sum over examples of log p[label]
 
     For probabilities that come from elsewhere; where they come from a Softmax layer,
@@ -52,6 +53,8 @@ class MultinomialLogisticLoss(ExampleLoss):
           top: "loss"
         }
     """
+
+    gpu_loss = "multinomial"
 
     def forward_cpu(self, bottom, top):
         self.read_at_label(bottom[1])

@@ -11,6 +11,7 @@ import numpy as np
 
 from caffe_spn.layer import register
 from caffe_spn.layers.loss import LossLayer, normalization_mode, normalizer
+from caffe_spn.layers.loss_gpu import LossOnGpu, gpu_divisor
 from caffe_spn.layers.sigmoid import sigmoid
 from caffe_spn.proto.caffe_pb2 import LossParameter
 
@@ -21,7 +22,7 @@ def cross_entropy(x, target):
 
 
 @register("SigmoidCrossEntropyLoss", bottoms=("scores", "targets"), tops=("loss",))
-class SigmoidCrossEntropyLoss(LossLayer):
+class SigmoidCrossEntropyLoss(LossOnGpu, LossLayer):
     """The cross-entropy loss of independent yes-or-no predictions.
 
     Parameters
@@ -99,3 +100,30 @@ class SigmoidCrossEntropyLoss(LossLayer):
         if self.counted is not None:
             diff *= self.counted
         diff *= float(top[0].diff) / self.divisor
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import losses
+
+        shape = bottom[0].shape
+        divisor = gpu_divisor(self.normalization, shape[0], math.prod(shape[1:]))
+        losses.sigmoid_cross_entropy_forward(
+            bottom[0].gpu_data,
+            bottom[1].gpu_data,
+            self.ignore_label,
+            self.gpu_outcome(top, divisor),
+        )
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        self.refuse_label_gradient(propagate_down)
+        if not propagate_down[0]:
+            return
+        from caffe_spn.cuda import losses
+
+        losses.sigmoid_cross_entropy_backward(
+            bottom[0].gpu_data,
+            bottom[1].gpu_data,
+            self.ignore_label,
+            top[0].gpu_diff,
+            self.gpu_summary,
+            bottom[0].new_gpu_diff,
+        )

@@ -17,6 +17,7 @@ from caffe_spn.layers.loss import (
     normalizer,
     read_labels,
 )
+from caffe_spn.layers.loss_gpu import LabelsOnGpu, gpu_divisor
 from caffe_spn.layers.softmax import around_axis
 from caffe_spn.proto.caffe_pb2 import LossParameter
 
@@ -30,7 +31,7 @@ def positions(dims):
 
 
 @register("SoftmaxWithLoss", bottoms=("scores", "labels"), tops=("loss", "probabilities?"))
-class SoftmaxWithLoss(LossLayer):
+class SoftmaxWithLoss(LabelsOnGpu, LossLayer):
     """The multinomial logistic loss of the softmax of scores.
 
     Parameters
@@ -80,6 +81,8 @@ class SoftmaxWithLoss(LossLayer):
         }
     """
 
+    ignore_remedy = "loss_param { ignore_label: ... }"
+
     def setup(self, bottom, top):
         param = self.layer_param.loss_param
         self.ignore_label = param.ignore_label if param.HasField("ignore_label") else None
@@ -105,8 +108,9 @@ class SoftmaxWithLoss(LossLayer):
     def forward_cpu(self, bottom, top):
         softmax.forward(bottom[0].data.reshape(self.dims), self.prob.data.reshape(self.dims))
         outer, classes, inner = self.dims
-        remedy = "loss_param { ignore_label: ... }"
-        labels, counted = read_labels(self, bottom[1], classes, self.ignore_label, remedy)
+        labels, counted = read_labels(
+            self, bottom[1], classes, self.ignore_label, self.ignore_remedy
+        )
         self.at_label = self.offsets + labels.reshape(outer, inner).astype(np.int64) * inner
         self.counted = None if counted is None else counted.reshape(outer, inner)
         if counted is not None:
@@ -128,3 +132,29 @@ class SoftmaxWithLoss(LossLayer):
             out = diff.reshape(self.dims)
             np.multiply(prob.reshape(self.dims), weights[:, None], out=out)
         diff.reshape(-1)[self.at_label] = (prob.reshape(-1)[self.at_label] - 1) * weight
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import label_losses, softmax
+
+        outer, classes, inner = self.dims
+        softmax.forward(bottom[0].gpu_data, self.prob.new_gpu_data, self.dims)
+        labels = self.gpu_labels(bottom[1], classes, inner)
+        outcome = self.gpu_outcome(top, gpu_divisor(self.normalization, outer, inner))
+        label_losses.label_forward("softmax_loss", self.prob.gpu_data, labels, outcome)
+        self.watch_labels(bottom[1], classes)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        self.refuse_label_gradient(propagate_down)
+        if not propagate_down[0]:
+            return
+        from caffe_spn.cuda import label_losses
+
+        _, classes, inner = self.dims
+        label_losses.label_backward(
+            "softmax_loss",
+            self.prob.gpu_data,
+            self.gpu_labels(bottom[1], classes, inner),
+            top[0].gpu_diff,
+            self.gpu_summary,
+            bottom[0].new_gpu_diff,
+        )
