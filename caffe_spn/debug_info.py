@@ -38,10 +38,10 @@ class DebugInfo:
         net = self._net
         start = f"    [Forward] Layer {net.layer_names[index]}"
         for blob_id in net._top_ids(index):
-            mean = _mean_abs(net._blobs[blob_id].data)
+            mean = _mean_abs(net._blobs[blob_id].cpu_data)
             info(f"{start}, top blob {net.blob_names[blob_id]} data: {mean:g}", "net.cpp:593")
         for number, name in self._parameters(index):
-            mean = _mean_abs(net.layers[index].blobs[number].data)
+            mean = _mean_abs(net.layers[index].blobs[number].cpu_data)
             info(f"{start}, param blob {name} data: {mean:g}", "net.cpp:605")
 
     def _backward(self, index: int) -> None:
@@ -56,7 +56,7 @@ class DebugInfo:
         wanted = net.bottom_need_backward[index]
         for blob_id, need in zip(net._bottom_ids(index), wanted, strict=True):
             if need:
-                mean = _mean_abs(net._blobs[blob_id].diff)
+                mean = _mean_abs(net._blobs[blob_id].cpu_diff)
                 info(
                     f"{start}, bottom blob {net.blob_names[blob_id]} diff: {mean:g}", "net.cpp:621"
                 )
@@ -64,12 +64,12 @@ class DebugInfo:
         for number, blob in enumerate(layer.blobs):
             if layer.param_propagate_down[number]:
                 # By its number, even where it has a name.
-                mean = _mean_abs(blob.diff)
+                mean = _mean_abs(blob.cpu_diff)
                 info(f"{start}, param blob {number} diff: {mean:g}", "net.cpp:632")
 
     def _totals(self) -> None:
-        data = [blob.data.ravel() for blob in self._net.learnable_params]
-        diff = [blob.diff.ravel() for blob in self._net.learnable_params]
+        data = [blob.cpu_data.ravel() for blob in self._net.learnable_params]
+        diff = [blob.cpu_diff.ravel() for blob in self._net.learnable_params]
         info(
             "    [Backward] All net params (data, diff):"
             f" L1 norm = ({_l1(data):g}, {_l1(diff):g});"

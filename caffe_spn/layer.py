@@ -7,33 +7,28 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from caffe_spn import device
 from caffe_spn.blob import Blob
 from caffe_spn.errors import PrototxtError, ShapeError
+from caffe_spn.gpu_layer import GpuLayer
 from caffe_spn.proto import caffe_pb2
 from caffe_spn.proto.dialects import type_help
 from caffe_spn.roles import Roles
-from caffe_spn.training_log import logger
 from caffe_spn.vectors import BlobVec, StringVec
 
-if TYPE_CHECKING:
-    from caffe_spn.cuda.array import DeviceArray
-
 _registry: dict[str, Callable[..., Layer]] = {}
-_said_on_host: set[tuple[str, str]] = set()
 
 
-class Layer:
+class Layer(GpuLayer):
     """Base of all layers, built in or written by a user for the `Python` layer.
 
     Subclasses define `setup`, `reshape`, and either `forward` and `backward` (a pycaffe Python
-    layer) or `forward_cpu` and `backward_cpu` (a built-in layer).
+    layer) or `forward_cpu` and `backward_cpu` (a built-in layer), and `forward_gpu` and
+    `backward_gpu` where they have a GPU path.
 
     Attributes
     ----------
@@ -89,14 +84,14 @@ class Layer:
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         """Compute the tops' data from the bottoms' data."""
-        if self._on_gpu():
+        if self._runs_on_gpu:
             self.forward_gpu(bottom, top)
         else:
             self.forward_cpu(bottom, top)
 
     def backward(self, top, propagate_down: Sequence[bool], bottom) -> None:
         """Compute the bottoms' diffs, where asked for, and add to the parameters' diffs."""
-        if self._on_gpu():
+        if self._runs_on_gpu:
             self.backward_gpu(top, propagate_down, bottom)
         else:
             self.backward_cpu(top, propagate_down, bottom)
@@ -106,28 +101,6 @@ class Layer:
 
     def backward_cpu(self, top, propagate_down, bottom) -> None:
         raise NotImplementedError(f"{type(self).__name__} defines no backward")
-
-    # A layer without a GPU path runs on the host, as in Caffe; the blobs move by themselves. One
-    # that has a GPU path for some of its parameters calls these for the others.
-
-    def forward_gpu(self, bottom, top) -> None:
-        self._say_on_host("forward")
-        self.forward_cpu(bottom, top)
-
-    def backward_gpu(self, top, propagate_down, bottom) -> None:
-        self._say_on_host("backward")
-        self.backward_cpu(top, propagate_down, bottom)
-
-    def _on_gpu(self) -> bool:
-        # Kernels are for float32; float64 is for checking gradients.
-        return device.mode() == device.GPU and self.dtype == np.float32
-
-    def _say_on_host(self, direction: str) -> None:
-        if (self.type, direction) not in _said_on_host:
-            _said_on_host.add((self.type, direction))
-            logger.info(
-                "Layer type %s has no GPU path (%s); it runs on the CPU.", self.type, direction
-            )
 
     # What the net asks of a layer
 
@@ -177,21 +150,6 @@ class Layer:
         if flat is None or flat.size < count or flat.dtype != dtype:
             flat = self._workspaces[name] = np.empty(count, dtype)
         return flat[:count].reshape(shape)
-
-    def gpu_workspace(self, name: str, shape: Sequence[int], dtype=np.float32) -> DeviceArray:
-        """An array on the device that is this layer's own; otherwise as `workspace`."""
-        from caffe_spn.cuda.runtime import runtime
-
-        dtype = np.dtype(dtype)
-        count = math.prod(shape)
-        owner, flat = self._gpu_workspaces.get(name, (None, None))
-        if owner is not runtime() or flat.size < count or flat.dtype != dtype:
-            # First give back what was too small.
-            self._gpu_workspaces.pop(name, None)
-            flat = None
-            flat = runtime().array((count,), dtype)
-            self._gpu_workspaces[name] = runtime(), flat
-        return flat.part(0, shape)
 
     @property
     def where(self) -> str:

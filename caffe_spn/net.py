@@ -1,6 +1,7 @@
 """Net: a network that reads its definition, runs forward and backward, and keeps its weights.
 
-Source: `Net` of BVLC Caffe; the methods that pycaffe adds are in `caffe_spn.pycaffe_net`.
+Source: `Net` of BVLC Caffe; the methods that run it are in `caffe_spn.running_net`, those that
+pycaffe adds in `caffe_spn.pycaffe_net`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from caffe_spn.net_builder import NetBuilder, at_layer
 from caffe_spn.proto import caffe_pb2, text
 from caffe_spn.proto.fields import copy_into
 from caffe_spn.pycaffe_net import PycaffeNet
+from caffe_spn.running_net import RunningNet
 from caffe_spn.training_log import logger
 from caffe_spn.vectors import BlobVec, BoolVec, DtypeVec, IntVec, RawBlobVec, StringVec
 from caffe_spn.weighted_loss import WeightedLoss
@@ -29,7 +31,7 @@ from caffe_spn.weighted_loss import WeightedLoss
 TRAIN, TEST = 0, 1
 
 
-class Net(PycaffeNet):
+class Net(PycaffeNet, RunningNet):
     """A network of layers and blobs.
 
     Parameters
@@ -155,81 +157,6 @@ class Net(PycaffeNet):
         if builder.param.debug_info:
             DebugInfo(self).enabled = True
 
-    # Running
-
-    def forward_loss(self, start: int = 0, end: int | None = None) -> float:
-        """Run layers `start` to `end` (both included) and return the weighted loss.
-
-        Raises
-        ------
-        CaffeSpnError
-            From a layer, with the definition's file and line added.
-        """
-        self._run_forward(start, end)
-        return self._loss.value()
-
-    def forward_backward(self) -> float:
-        """Run all layers forward and backward and return the weighted loss.
-
-        On a GPU this is faster than one after the other: nothing is waited for in between.
-        """
-        self._run_forward()
-        self.backward_pass()
-        return self._loss.value()
-
-    def _run_forward(self, start: int = 0, end: int | None = None) -> None:
-        last = len(self.layers) - 1 if end is None else end
-        self._loss.start()
-        for i in range(start, last + 1):
-            layer, bottom, top = self.layers[i], self.bottom_vecs[i], self.top_vecs[i]
-            self._notify("before_forward", i)
-            try:
-                shapes = [t.shape for t in top] if any(layer.loss_weights) else None
-                layer.reshape(bottom, top)
-                layer.forward(bottom, top)
-                if shapes is not None:
-                    self._add_losses(layer, top, shapes)
-            except Exception as error:
-                self._say_layer(error, i)
-                raise
-            self._notify("after_forward", i)
-
-    def _add_losses(self, layer, top, shapes) -> None:
-        for blob, weight, shape in zip(top, layer.loss_weights, shapes, strict=True):
-            if weight:
-                if blob.shape != shape:
-                    blob.diff.fill(weight)
-                self._loss.add(blob)
-
-    def backward_pass(self, start: int | None = None, end: int = 0) -> None:
-        """Run backward from layer `start` (the last one) down to layer `end`."""
-        first = len(self.layers) - 1 if start is None else start
-        for i in range(first, end - 1, -1):
-            self._notify("before_backward", i)
-            if self.layer_need_backward[i]:
-                try:
-                    self.layers[i].backward(
-                        self.top_vecs[i], self.bottom_need_backward[i], self.bottom_vecs[i]
-                    )
-                except Exception as error:
-                    self._say_layer(error, i)
-                    raise
-            self._notify("after_backward", i)
-
-    def reshape(self) -> None:
-        """Pass the shapes of the inputs on through all layers."""
-        for i, layer in enumerate(self.layers):
-            try:
-                layer.reshape(self.bottom_vecs[i], self.top_vecs[i])
-            except Exception as error:
-                self._say_layer(error, i)
-                raise
-
-    def clear_param_diffs(self) -> None:
-        """Set the diffs of all parameters to zero."""
-        for blob in self.learnable_params:
-            blob.zero_diff()
-
     def close(self) -> None:
         """Stop what layers run in the background, such as prefetching."""
         for layer in getattr(self, "layers", ()):
@@ -302,7 +229,3 @@ class Net(PycaffeNet):
         if isinstance(error, CaffeSpnError):
             raise at_layer(error, self.layer_params[index], self._place) from error
         say_layer(error, self.layer_params[index], self._place)
-
-    def _notify(self, event: str, index: int) -> None:
-        for callback in self._callbacks[event]:
-            callback(index)

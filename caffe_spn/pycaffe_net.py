@@ -108,7 +108,8 @@ class PycaffeNet:
         start, end : str, optional
             Names of the first and the last layer to run.
         **inputs : array
-            By input name; each has the first dimension of its blob. Give all or none.
+            By input name; each has the first dimension of its blob. Give all or none. Arrays of
+            other libraries that are on the device are copied there.
 
         Returns
         -------
@@ -167,6 +168,9 @@ class PycaffeNet:
 
     def _fill(self, arrays: dict, part: str, message: str) -> None:
         for name, array in arrays.items():
+            if hasattr(array, "__cuda_array_interface__"):
+                getattr(self.blobs[name], f"copy_gpu_{part}")(array)
+                continue
             target = getattr(self.blobs[name], part)
             if np.ndim(array) and np.shape(array)[0] != target.shape[0]:
                 raise Exception(message)

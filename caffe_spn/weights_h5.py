@@ -110,9 +110,9 @@ def write_h5(path: str | os.PathLike, net, write_diff: bool = False) -> None:
                 diff_group = diff.create_group(layer_name) if write_diff else None
                 for index, blob in enumerate(layer.blobs):
                     if id(blob) in owned:
-                        data_group[str(index)] = blob.data
+                        data_group[str(index)] = blob.cpu_data
                     if write_diff:
-                        diff_group[str(index)] = blob.diff
+                        diff_group[str(index)] = blob.cpu_diff
     except WeightsError:
         raise
     except RuntimeError as error:

@@ -104,7 +104,7 @@ def _net_pieces(net, write_diff: bool) -> Iterator:
         before, after = _around_blobs(layer_param)
         blobs = []
         for blob in layer.blobs:
-            blobs += blob_pieces(_BLOBS, blob.data, blob.diff if write_diff else None)
+            blobs += blob_pieces(_BLOBS, blob.cpu_data, blob.cpu_diff if write_diff else None)
         size = len(before) + sum(len(piece) for piece in blobs) + len(after)
         yield from (wire.prefix(_LAYER, size), before, *blobs, after)
 
