@@ -91,8 +91,6 @@ class GateRecurrent(Layer):
                     help=self._remedy(i, gate.shape, shape),
                 )
         top[0].reshape(*shape)
-        if self.phase != TEST:
-            self._checkpoints(shape)
 
     def _remedy(self, index, found, wanted) -> str:
         names = self.layer_param.bottom
@@ -129,3 +127,20 @@ class GateRecurrent(Layer):
             for i, (blob, wanted) in enumerate(zip(bottom, propagate_down, strict=True))
         ]
         recurrence.scan_backward(*data, top[0].diff, self.direction, checkpoints, *diffs)
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import gate_recurrent
+
+        gate_recurrent.forward(*(b.gpu_data for b in bottom), top[0].new_gpu_data, self.direction)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import gate_recurrent
+
+        if not any(propagate_down):
+            return
+        diffs = [
+            blob.new_gpu_diff if wanted else self.gpu_workspace(f"diff {i}", blob.shape)
+            for i, (blob, wanted) in enumerate(zip(bottom, propagate_down, strict=True))
+        ]
+        data = [b.gpu_data for b in bottom]
+        gate_recurrent.backward(*data, top[0].gpu_data, top[0].gpu_diff, *diffs, self.direction)

@@ -82,10 +82,6 @@ class SpatialPropagation(Layer):
         self._check_shapes(bottom[0].shape, bottom[1].shape)
         shape = bottom[0].shape
         top[0].reshape(*shape)
-        if self.phase != TEST:
-            self._memory(shape)
-        elif self.units > 1:
-            self.workspace("between", (1, *shape))
 
     def _check_shapes(self, x, guidance):
         for i, (name, shape) in enumerate((("x", x), ("guidance", guidance))):
@@ -113,63 +109,85 @@ class SpatialPropagation(Layer):
                 return f"that many channels would fit 'connection: {name}'"
         return f"give the convolution that makes the guidance 'num_output: {channels}'"
 
-    def _memory(self, shape):
-        """What training keeps: maps between units, and of each unit winners and checkpoints."""
-        from caffe_spn.cpu import recurrence
+    # `kernels` is caffe_spn.cpu.recurrence or, with the same functions, its GPU twin; `workspace`
+    # makes arrays where it computes.
 
-        winners = recurrence.argmax_shape(shape, self.integration)
-        checkpoints = recurrence.checkpoints_shape(shape, DIRECTIONS, self.dtype)
+    def _memory(self, kernels, workspace, shape):
+        """What training keeps: maps between units, and of each unit winners and checkpoints."""
+        winners = kernels.argmax_shape(shape, self.integration)
+        checkpoints = kernels.checkpoints_shape(shape, DIRECTIONS, self.dtype)
         return (
-            self.workspace("between", (self.units - 1, *shape)),
-            self.workspace("winners", (self.units, *winners), np.uint8),
-            self.workspace("checkpoints", (self.units, *checkpoints), np.float32),
+            workspace("between", (self.units - 1, *shape)),
+            workspace("winners", (self.units, *winners), np.uint8),
+            workspace("checkpoints", (self.units, *checkpoints), np.float32),
         )
 
     def forward_cpu(self, bottom, top):
-        if self.phase == TEST:
-            self._infer(bottom[0].data, bottom[1].data, top[0].data)
-        else:
-            self._propagate(bottom[0].data, bottom[1].data, top[0].data)
-
-    def _infer(self, x, guidance, out):
-        """Forward that keeps nothing; two maps take turns, so that the last one is `out`."""
         from caffe_spn.cpu import recurrence
 
+        data = [blob.data for blob in (*bottom, *top)]
+        self._forward(recurrence, self.workspace, *data)
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import spatial_propagation
+
+        data = (bottom[0].gpu_data, bottom[1].gpu_data, top[0].new_gpu_data)
+        self._forward(spatial_propagation, self.gpu_workspace, *data)
+
+    def _forward(self, kernels, workspace, x, guidance, out):
+        if self.phase == TEST:
+            self._infer(kernels, workspace, x, guidance, out)
+        else:
+            self._propagate(kernels, workspace, x, guidance, out)
+
+    def _infer(self, kernels, workspace, x, guidance, out):
+        """Forward that keeps nothing; two maps take turns, so that the last one is `out`."""
         for unit in range(self.units):
             last = (self.units - 1 - unit) % 2 == 0
-            target = out if last else self.workspace("between", (1, *x.shape))[0]
-            recurrence.propagate(x, guidance, target, *self.rule)
+            target = out if last else workspace("between", (1, *x.shape))[0]
+            kernels.propagate(x, guidance, target, *self.rule)
             x = target
 
-    def _propagate(self, x, guidance, out):
+    def _propagate(self, kernels, workspace, x, guidance, out):
         """Forward that keeps what backward needs."""
-        from caffe_spn.cpu import recurrence
-
-        between, winners, checkpoints = self._memory(x.shape)
+        between, winners, checkpoints = self._memory(kernels, workspace, x.shape)
         for unit in range(self.units):
             target = out if unit == self.units - 1 else between[unit]
-            recurrence.propagate(x, guidance, target, *self.rule, winners[unit], checkpoints[unit])
+            kernels.propagate(x, guidance, target, *self.rule, winners[unit], checkpoints[unit])
             x = target
 
     def backward_cpu(self, top, propagate_down, bottom):
         from caffe_spn.cpu import recurrence
 
-        if not any(propagate_down):
-            return
-        x, guidance = bottom[0].data, bottom[1].data
+        if any(propagate_down):
+            diffs = [
+                blob.diff if wanted else self.workspace(f"diff {i}", blob.shape)
+                for i, (blob, wanted) in enumerate(zip(bottom, propagate_down, strict=True))
+            ]
+            data = [blob.data for blob in bottom]
+            self._backward(recurrence, self.workspace, *data, top[0].diff, *diffs)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import spatial_propagation
+
+        if any(propagate_down):
+            diffs = [
+                blob.new_gpu_diff if wanted else self.gpu_workspace(f"diff {i}", blob.shape)
+                for i, (blob, wanted) in enumerate(zip(bottom, propagate_down, strict=True))
+            ]
+            data = [blob.gpu_data for blob in bottom]
+            kernels = spatial_propagation
+            self._backward(kernels, self.gpu_workspace, *data, top[0].gpu_diff, *diffs)
+
+    def _backward(self, kernels, workspace, x, guidance, out_diff, x_diff, guidance_diff):
         if self.phase == TEST:
             # Nothing was kept: a TEST net pays for it only when it does run backward.
-            self._propagate(x, guidance, self.workspace("h", x.shape))
-        between, winners, checkpoints = self._memory(x.shape)
-        x_diff, guidance_diff = (
-            blob.diff if wanted else self.workspace(f"diff {i}", blob.shape)
-            for i, (blob, wanted) in enumerate(zip(bottom, propagate_down, strict=True))
-        )
-        out_diff = top[0].diff
+            self._propagate(kernels, workspace, x, guidance, workspace("h", x.shape))
+        between, winners, checkpoints = self._memory(kernels, workspace, x.shape)
         for unit in reversed(range(self.units)):
             # The gradient by a map in between takes turns in two places, to end in x_diff.
-            target = x_diff if unit % 2 == 0 else self.workspace("between diff", x.shape)
-            recurrence.propagate_backward(
+            target = x_diff if unit % 2 == 0 else workspace("between diff", x.shape)
+            kernels.propagate_backward(
                 between[unit - 1] if unit > 0 else x,
                 guidance,
                 out_diff,
