@@ -11,10 +11,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from caffe_spn.errors import DeviceError
+
+if TYPE_CHECKING:
+    from caffe_spn.cuda.programs import Arguments
 
 
 class OutOfDeviceMemory(DeviceError):
@@ -154,11 +158,11 @@ class Driver(ABC):
         function,
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
-        arguments: Sequence[np.generic],
+        arguments: Arguments,
         shared: int,
         stream,
     ) -> None:
-        """Enqueue a kernel; arguments are NumPy scalars, addresses are uint64.
+        """Enqueue a kernel; as a sequence, the arguments are NumPy scalars, addresses uint64.
 
         `shared` bytes beyond the usual 48 KB are asked for by the driver itself.
         """

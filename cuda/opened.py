@@ -12,7 +12,7 @@ import numpy as np
 from caffe_spn.cuda.array import DeviceArray
 from caffe_spn.cuda.driver import DeviceInfo, DeviceLost, Driver, OutOfDeviceMemory
 from caffe_spn.cuda.memory import Pool
-from caffe_spn.cuda.programs import Programs, scalar, three
+from caffe_spn.cuda.programs import Arguments, Programs, three
 from caffe_spn.errors import DeviceError, ShapeError
 
 # What the kernels are compiled for at least: Turing.
@@ -227,7 +227,7 @@ class Runtime:
             function,
             three(grid),
             three(block),
-            [scalar(a) for a in arguments],
+            Arguments(arguments),
             shared,
             self.stream,
         )

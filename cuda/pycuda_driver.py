@@ -13,15 +13,11 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import struct
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
 from contextlib import contextmanager
-
-import numpy as np
 
 from caffe_spn.cuda.compiler import compile_cubin
 from caffe_spn.cuda.driver import DeviceInfo, DeviceLost, Driver, OutOfDeviceMemory
@@ -261,7 +257,7 @@ class PyCudaDriver(Driver):
             self._allow(function, shared, grid, block)
         self._last_kernel = function.name
         try:
-            function.launch(grid, block, _packed(arguments), shared, stream)
+            function.launch(grid, block, arguments.packed(), shared, stream)
         except self.cuda.Error as error:
             raise self._not_launched(error, function, grid, block, shared) from error
 
@@ -337,15 +333,3 @@ class PyCudaDriver(Driver):
         except self.cuda.Error as again:
             return "invalid device context" not in str(again)
         return False
-
-
-def _packed(arguments: Sequence[np.generic]) -> bytes:
-    """The arguments as a C caller lays them out."""
-    codes = "".join([a.dtype.char for a in arguments])
-    layout = _layouts.get(codes)
-    if layout is None:
-        layout = _layouts[codes] = struct.Struct(codes)
-    return layout.pack(*arguments)
-
-
-_layouts: dict[str, struct.Struct] = {}

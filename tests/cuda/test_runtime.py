@@ -1,5 +1,6 @@
 """The opened device: what it refuses, its memory, its streams, and how it ends."""
 
+import ctypes
 import gc
 import os
 import subprocess
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from caffe_spn.cuda import opened, runtime
+from caffe_spn.cuda.array import DeviceArray
 from caffe_spn.cuda.driver import DeviceLost, OutOfDeviceMemory
+from caffe_spn.cuda.programs import Arguments
 from caffe_spn.cuda.runtime import blocks
 from caffe_spn.errors import DeviceError, ShapeError
 from tests.cuda.host_driver import HostDriver
@@ -243,19 +246,49 @@ def test_launch_passes_what_c_expects(gpu, driver):
     launches = calls(driver, "launch")
     assert launches[0][1:4] == ("k", (4, 1, 1), (32, 2, 1))
     assert launches[0][5] == 64
-    assert launches[2][1:5] == ("k", (1, 2, 3), (256, 1, 1), [])
-    arguments = launches[0][4]
+    assert launches[2][1:4] == ("k", (1, 2, 3), (256, 1, 1))
+    arguments = list(launches[0][4])
     types = [np.uint64, np.uint64, np.int32, np.int32, np.float32, np.int64]
+    assert len(launches[2][4]) == 0
     assert [type(a) for a in arguments] == types
     assert arguments == [array.address, 0, 5, 1, 0.5, 7]
     assert [call[1:] for call in calls(driver, "load")] == [("a.cu", ()), ("a.cu", ("-DN=2",))]
     assert len(calls(driver, "function")) == 2
 
 
-def test_launch_refuses_what_no_kernel_takes(gpu, driver):
-    with pytest.raises(TypeError, match="a kernel takes no ndarray"):
-        gpu.launch("a.cu", "k", 1, 1, np.zeros(3))
-    assert calls(driver, "launch") == []
+def test_arguments_are_packed_as_c_does():
+    class Expected(ctypes.Structure):
+        _fields_ = [
+            ("flag", ctypes.c_int),
+            ("array", ctypes.c_void_p),
+            ("byte", ctypes.c_uint8),
+            ("factor", ctypes.c_double),
+            ("alpha", ctypes.c_float),
+            ("none", ctypes.c_void_p),
+            ("half", ctypes.c_uint16),
+            ("count", ctypes.c_longlong),
+            ("last", ctypes.c_int),
+        ]
+
+    given = [True, np.uint8(3), np.float64(0.1), 0.5, np.float16(1), np.int64(-(2**40)), 7]
+    given[1:1] = [DeviceArray(2**63 + 256, (2, 2))]
+    given[5:5] = [None]
+    expected = Expected(1, 2**63 + 256, 3, 0.1, 0.5, 0, 0x3C00, -(2**40), 7)
+    fields = [getattr(Expected, name) for name, _ in Expected._fields_]
+    for _ in range(2):
+        packed = Arguments(given).packed()
+        for field in fields:
+            part = slice(field.offset, field.offset + field.size)
+            assert packed[part] == bytes(expected)[part]
+    assert len(packed) == fields[-1].offset + fields[-1].size
+    assert Arguments([]).packed() == b""
+
+
+@pytest.mark.parametrize("value", [np.zeros(3), "x", b"x", np.zeros(1, "V8")[0], np.bool_(True)])
+def test_launch_refuses_what_no_kernel_takes(value):
+    for use in (list, Arguments.packed):
+        with pytest.raises(TypeError, match=f"a kernel takes no {type(value).__name__}"):
+            use(Arguments([value]))
 
 
 @pytest.mark.parametrize("count, expected", [(0, 1), (1, 1), (256, 1), (257, 2), (2**31 - 1, 2112)])
