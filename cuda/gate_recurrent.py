@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from caffe_spn.cuda.array import DeviceArray
 from caffe_spn.cuda.recurrence import (
+    IN_MEMORY,
+    LAYOUTS,
     ONE_WARP,
     SEVERAL_WARPS,
     Variant,
