@@ -122,6 +122,7 @@ def _run(name: str, x, weight, y, operands, geometry, cudnn: bool) -> None:
     if chosen == "cudnn":
         try:
             getattr(runtime().library("cudnn"), name)(*arrays, planar)
+            runtime().launches += 1
             return
         except NotSupported:
             chosen = "columns"

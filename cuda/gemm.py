@@ -92,7 +92,9 @@ def product(
         )
     if not (m and n and count):
         return
-    runtime().library("cublas").sgemm(
+    gpu = runtime()
+    gpu.launches += 1
+    gpu.library("cublas").sgemm(
         *(transpose_b, transpose_a, n, m, k, alpha),
         *(b.address, b.leading, a.address, a.leading, beta, c.address, c.leading),
         steps=(b.step, a.step, c.step),

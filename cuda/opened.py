@@ -40,7 +40,8 @@ class Runtime:
     before_close : list of callables
         Called with the runtime before the device is released, by those who have arrays on it.
     launches, uploads, downloads, uploaded_bytes, downloaded_bytes : int
-        Kernels launched; copies of arrays to and from the device. For tests and benchmarks.
+        Kernels launched (a product or convolution by a library counts as one); copies of arrays to
+        and from the device. For tests and benchmarks.
 
     Raises
     ------

@@ -3,8 +3,11 @@
 Source: `BaseConvolutionLayer` of BVLC Caffe.
 """
 
+import math
+
 from caffe_spn.cpu import convolution
 from caffe_spn.layers.moving_kernel import MovingKernel
+from caffe_spn.proto.caffe_pb2 import ConvolutionParameter
 
 
 class BaseConvolution(MovingKernel):
@@ -12,19 +15,27 @@ class BaseConvolution(MovingKernel):
 
     Attributes
     ----------
-    along, against : function
-        The pass from bottom to top and its adjoint; a subclass names them, and
-        `weight_gradient`, which adds to the weights' diff.
+    along, against : str
+        The pass from bottom to top and its adjoint, functions of `caffe_spn.cpu.convolution` and
+        `caffe_spn.cuda.convolution`; a subclass names them.
     """
+
+    along: str
+    against: str
 
     def setup(self, bottom, top):
         param = self.layer_param.convolution_param
+        self.cudnn = param.engine != ConvolutionParameter.CAFFE
         self.read_geometry(bottom[0])
         self._check_channels(bottom[0].shape[self.channel_axis], param)
         self._make_blobs(param)
 
     def weight_channels(self) -> tuple[int, int]:
         """The first two axes of the weights before grouping: (reads or makes, the other)."""
+        raise NotImplementedError
+
+    def in_order(self, x, top_diff) -> tuple:
+        """The bottom and the top's diff as (y_diff, x) of the convolution."""
         raise NotImplementedError
 
     def output_spatial(self, spatial) -> tuple[int, ...]:
@@ -86,23 +97,63 @@ class BaseConvolution(MovingKernel):
         for blob in top:
             blob.reshape(*shape[:axis], self.outputs, *spatial)
 
-    def bias(self):
-        return self.blobs[1].data if self.has_bias else None
+    # On the CPU
 
     def forward_cpu(self, bottom, top):
+        along = getattr(convolution, self.along)
         weights = self.blobs[0].data
+        bias = self.blobs[1].data if self.has_bias else None
         for x, y in zip(bottom, top, strict=True):
-            self.along(
-                self.images(x.data), weights, self.bias(), self.images(y.data), self.geometry
-            )
+            along(self.images(x.data), weights, bias, self.images(y.data), self.geometry)
 
     def backward_cpu(self, top, propagate_down, bottom):
+        against = getattr(convolution, self.against)
         weights = self.blobs[0].data
         for x, y, wanted in zip(bottom, top, propagate_down, strict=True):
             top_diff = self.images(y.diff)
             if self.has_bias and self.param_propagate_down[1]:
                 convolution.backward_bias(top_diff, self.blobs[1].diff)
             if self.param_propagate_down[0]:
-                self.weight_gradient(self.images(x.data), top_diff, self.blobs[0].diff)
+                pair = self.in_order(self.images(x.data), top_diff)
+                convolution.backward_weights(*pair, self.blobs[0].diff, self.geometry)
             if wanted:
-                self.against(top_diff, weights, None, self.images(x.diff), self.geometry)
+                against(top_diff, weights, None, self.images(x.diff), self.geometry)
+
+    # On a GPU
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import convolution
+
+        if self.spatial_axes > convolution.MOST_AXES:
+            super().forward_gpu(bottom, top)
+            return
+        along = getattr(convolution, self.along)
+        weights = self.blobs[0].gpu_data
+        bias = self.blobs[1].gpu_data if self.has_bias else None
+        how = self.geometry, self.cudnn
+        for x, y in zip(bottom, top, strict=True):
+            along(self._on_device(x.gpu_data), weights, bias, self._on_device(y.new_gpu_data), *how)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import convolution
+
+        if self.spatial_axes > convolution.MOST_AXES:
+            super().backward_gpu(top, propagate_down, bottom)
+            return
+        against = getattr(convolution, self.against)
+        weights = self.blobs[0].gpu_data
+        how = self.geometry, self.cudnn
+        for x, y, wanted in zip(bottom, top, propagate_down, strict=True):
+            top_diff = self._on_device(y.gpu_diff)
+            if self.has_bias and self.param_propagate_down[1]:
+                convolution.backward_bias(top_diff, self.blobs[1].mutable_gpu_diff)
+            if self.param_propagate_down[0]:
+                pair = self.in_order(self._on_device(x.gpu_data), top_diff)
+                convolution.backward_weights(*pair, self.blobs[0].mutable_gpu_diff, *how)
+            if wanted:
+                against(top_diff, weights, None, self._on_device(x.new_gpu_diff), *how)
+
+    def _on_device(self, array):
+        """As `images`, for a DeviceArray."""
+        shape, axis = array.shape, self.channel_axis
+        return array.reshaped(math.prod(shape[:axis]), *shape[axis:])

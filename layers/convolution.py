@@ -5,7 +5,6 @@
 Source: `ConvolutionLayer` of BVLC Caffe.
 """
 
-from caffe_spn.cpu import convolution
 from caffe_spn.layer import register
 from caffe_spn.layers.base_convolution import BaseConvolution
 
@@ -40,8 +39,11 @@ class Convolution(BaseConvolution):
         The axis of the channels; the spatial axes follow it. May count from the back.
     weight_filler, bias_filler : FillerParameter, default constant 0
         What weights and biases start from.
-    force_nd_im2col, engine : accepted and ignored
-        There is one implementation.
+    force_nd_im2col : accepted and ignored
+        There is one implementation for any number of axes.
+    engine : {DEFAULT, CAFFE, CUDNN}, default DEFAULT
+        On a GPU, CAFFE does without cuDNN: im2col and products of matrices. On the CPU all are the
+        same.
 
     Bottoms, tops
     -------------
@@ -81,8 +83,7 @@ class Convolution(BaseConvolution):
         return self.geometry.output_shape(spatial)
 
     # The net's forward is the convolution itself, its backward to data the transposed one.
-    along = staticmethod(convolution.forward)
-    against = staticmethod(convolution.backward_data)
+    along, against = "forward", "backward_data"
 
-    def weight_gradient(self, x, top_diff, weight_diff):
-        convolution.backward_weights(top_diff, x, weight_diff, self.geometry)
+    def in_order(self, x, top_diff):
+        return top_diff, x

@@ -8,7 +8,6 @@ pad 1 and group = num_output to double a map.
 Source: `DeconvolutionLayer` of BVLC Caffe.
 """
 
-from caffe_spn.cpu import convolution
 from caffe_spn.layer import register
 from caffe_spn.layers.base_convolution import BaseConvolution
 
@@ -43,8 +42,11 @@ class Deconvolution(BaseConvolution):
         The axis of the channels; the spatial axes follow it. May count from the back.
     weight_filler, bias_filler : FillerParameter, default constant 0
         What weights and biases start from.
-    force_nd_im2col, engine : accepted and ignored
-        There is one implementation.
+    force_nd_im2col : accepted and ignored
+        There is one implementation for any number of axes.
+    engine : {DEFAULT, CAFFE, CUDNN}, default DEFAULT
+        On a GPU, CAFFE does without cuDNN: im2col and products of matrices. On the CPU all are the
+        same.
 
     Bottoms, tops
     -------------
@@ -83,8 +85,7 @@ class Deconvolution(BaseConvolution):
         return self.geometry.transposed_shape(spatial)
 
     # A convolution with the two passes exchanged, so that top and bottom change roles.
-    along = staticmethod(convolution.backward_data)
-    against = staticmethod(convolution.forward)
+    along, against = "backward_data", "forward"
 
-    def weight_gradient(self, x, top_diff, weight_diff):
-        convolution.backward_weights(x, top_diff, weight_diff, self.geometry)
+    def in_order(self, x, top_diff):
+        return x, top_diff

@@ -110,3 +110,31 @@ class InnerProduct(Layer):
         if propagate_down[0]:
             bottom_diff = bottom[0].diff.reshape(self.rows, self.inputs)
             matmul(top_diff, self.blobs[0].data, bottom_diff, transpose_b=self.transpose)
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import scale
+        from caffe_spn.cuda.gemm import gemm
+
+        x = bottom[0].gpu_data.reshaped(self.rows, self.inputs)
+        y = top[0].new_gpu_data.reshaped(self.rows, self.outputs)
+        gemm(False, not self.transpose, 1.0, x, self.blobs[0].gpu_data, 0.0, y)
+        if self.has_bias:
+            bias = self.blobs[1].gpu_data
+            scale.scale(y, y, (self.rows, self.outputs, 1), summands=bias)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import scale
+        from caffe_spn.cuda.gemm import gemm
+
+        x = bottom[0].gpu_data.reshaped(self.rows, self.inputs)
+        top_diff = top[0].gpu_diff.reshaped(self.rows, self.outputs)
+        if self.param_propagate_down[0]:
+            pair = (x, top_diff) if self.transpose else (top_diff, x)
+            gemm(True, False, 1.0, *pair, 1.0, self.blobs[0].mutable_gpu_diff)
+        if self.has_bias and self.param_propagate_down[1]:
+            dims, diff = (self.rows, self.outputs, 1), self.blobs[1].mutable_gpu_diff
+            scale.summand_gradient(top_diff, dims, diff, accumulate=True)
+        if propagate_down[0]:
+            bottom_diff = bottom[0].new_gpu_diff.reshaped(self.rows, self.inputs)
+            weights = self.blobs[0].gpu_data
+            gemm(False, self.transpose, 1.0, top_diff, weights, 0.0, bottom_diff)

@@ -14,7 +14,6 @@ from caffe_spn.cpu import convolution_numpy
 from caffe_spn.cuda.cublas import check_sizes
 from caffe_spn.cuda.cudnn_descriptors import NotSupported
 from caffe_spn.cuda.libraries import Missing
-
 from tests.cuda.emulation.memory import view
 
 
@@ -48,9 +47,10 @@ class Stand:
 
     def strided(self, address: int, shape, steps) -> np.ndarray:
         """The float32 array of these steps (in elements) at an address of the device."""
+        if 0 in shape:
+            return np.empty(shape, np.float32)
         last = sum((size - 1) * step for size, step in zip(shape, steps, strict=True))
-        if 0 not in shape:
-            self.memory.holding(address, 4 * (last + 1))
+        self.memory.holding(address, 4 * (last + 1))
         flat = view(address, 4 * (last + 1)).view(np.float32)
         return np.lib.stride_tricks.as_strided(flat, shape, [4 * step for step in steps])
 
