@@ -70,6 +70,12 @@ def test_integer_arithmetic_without_a_result_is_found(gpu, kernel, value, messag
         gpu.launch(SOURCE, kernel, 1, 1, to_device(gpu, np.ones(1, np.int32)), value)
 
 
+def test_too_many_local_variables_are_found(gpu):
+    y = to_device(gpu, np.ones(THREADS, np.float32))
+    with pytest.raises(EmulationError, match="local variables|not in memory"):
+        gpu.launch(SOURCE, "large_local_array", 1, 1, y, 70_000)
+
+
 def test_the_device_works_on_after_a_fault(gpu):
     y = gpu.array((THREADS,))
     for _ in range(2):
@@ -96,9 +102,10 @@ def test_new_memory_is_nan(gpu):
     assert (to_host(gpu, gpu.scratch(20)) == 0xFF).all()
 
 
-def test_beyond_an_array_lies_nan(gpu):
-    x, y = to_device(gpu, np.ones(THREADS, np.float32)), gpu.array((THREADS,))
-    gpu.launch(SOURCE, "reads_outside_its_array", 1, THREADS, x, y)
+@pytest.mark.parametrize("kernel", ["reads_outside_its_array", "reads_outside_dynamic_shared"])
+def test_beyond_an_array_lies_nan(gpu, kernel):
+    y = to_device(gpu, np.ones(THREADS, np.float32))
+    gpu.launch(SOURCE, kernel, 1, THREADS, y, shared=4 * THREADS)
     np.testing.assert_array_equal(to_host(gpu, y), [1.0] * 63 + [np.nan])
 
 

@@ -58,9 +58,6 @@ UNSANITIZED static void meet(Barrier &barrier, unsigned expected, unsigned from,
         current->at = &barrier;
         give_way();
     } else {
-#if defined(__SANITIZE_THREAD__)
-        __tsan_acquire(event);  // before it touches what the others gave
-#endif
         barrier.arrived = 0;
         finish();
         for (unsigned i = from; i < to; ++i)
@@ -84,7 +81,7 @@ UNSANITIZED static void check_warps_agree() {
 
 UNSANITIZED static int sync_block(int vote, Place place) {
     block_votes += vote != 0;
-    meet(block_barrier, thread_count, 0, thread_count, place, [] {
+    meet(block_barrier, thread_count, 0, thread_count, place, []() UNSANITIZED {
         check_warps_agree();
         block_result = block_votes;
         block_votes = 0;
@@ -124,7 +121,7 @@ UNSANITIZED static void sync_warp(unsigned mask, Place place, Finish finish) {
         }
     }
     barrier->mask = mask;
-    meet(*barrier, lanes, first, first + WARP, place, [=] { finish(&threads[first]); });
+    meet(*barrier, lanes, first, first + WARP, place, [=]() UNSANITIZED { finish(&threads[first]); });
 }
 
 // Every lane gives a value and gets that of `source`, all at once.
@@ -134,7 +131,7 @@ UNSANITIZED static T shuffle(unsigned mask, T value, int source, Place place) {
     current->given = 0;
     __builtin_memcpy(&current->given, &value, sizeof(T));
     current->source_lane = source;
-    sync_warp(mask, place, [mask](Thread *warp) {
+    sync_warp(mask, place, [mask](Thread *warp) UNSANITIZED {
         for (unsigned i = 0; i < WARP; ++i)
             if (mask >> i & 1) warp[i].received = warp[warp[i].source_lane].given;
     });
@@ -147,7 +144,7 @@ UNSANITIZED static T shuffle(unsigned mask, T value, int source, Place place) {
 
 UNSANITIZED static unsigned ballot(unsigned mask, int vote, Place place) {
     current->given = vote != 0;
-    sync_warp(mask, place, [mask](Thread *warp) {
+    sync_warp(mask, place, [mask](Thread *warp) UNSANITIZED {
         unsigned votes = 0;
         for (unsigned i = 0; i < WARP; ++i)
             if (mask >> i & 1) votes |= static_cast<unsigned>(warp[i].given) << i;

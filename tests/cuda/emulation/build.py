@@ -10,6 +10,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,8 +50,12 @@ class EmulationError(DeviceError):
 
 
 def compiler() -> str | None:
-    """The C++ compiler: g++, or what CXX names."""
-    return shutil.which(os.environ.get("CXX") or "g++")
+    """GCC's C++ compiler, g++ or what CXX names; on macOS g++ is another."""
+    for name in (os.environ.get("CXX"), "g++"):
+        path = shutil.which(name) if name else None
+        if path and sys.platform == "linux" and "Free Software Foundation" in _version(path):
+            return path
+    return None
 
 
 def build(source: Path, options: Sequence[str] = (), sanitizer: str = SANITIZER) -> Path:

@@ -154,6 +154,13 @@ extern "C" __global__ void missing_barrier(const float *x, float *y, int steps) 
     y[blockIdx.x * WIDTH + t] = row[t + 1];
 }
 
+// Lanes that pass values through shared memory without __syncwarp().
+extern "C" __global__ void missing_syncwarp(float *y) {
+    __shared__ float values[64];
+    values[threadIdx.x] = threadIdx.x;
+    y[threadIdx.x] = values[threadIdx.x ^ 1];
+}
+
 // Blocks that do not wait for each other: which one is last is chance.
 extern "C" __global__ void race_of_blocks(int *y) {
     if (threadIdx.x == 0) y[0] = blockIdx.x;
@@ -204,14 +211,33 @@ extern "C" __global__ void writes_outside_dynamic_shared(float *y) {
     y[threadIdx.x] = values[threadIdx.x];
 }
 
+// Through a function, behind which the compiler does not know the array's length.
+__device__ __noinline__ float element(const float *values, int i) { return values[i]; }
+
+extern "C" __global__ void reads_outside_shared(float *y) {
+    __shared__ float values[64], others[64];
+    values[threadIdx.x] = others[threadIdx.x] = 1.0f;
+    __syncthreads();
+    y[threadIdx.x] = element(values, threadIdx.x + 1) + element(others, threadIdx.x + 1);
+}
+
+extern "C" __global__ void reads_outside_dynamic_shared(float *y) {
+    DYNAMIC_SHARED(float, values);
+    values[threadIdx.x] = 1.0f;
+    __syncthreads();
+    y[threadIdx.x] = values[threadIdx.x + 1];
+}
+
 extern "C" __global__ void writes_outside_its_array(float *y) { y[threadIdx.x + 1] = 1.0f; }
 
 extern "C" __global__ void writes_before_its_array(float *y) {
     y[static_cast<int>(threadIdx.x) - 1] = 1.0f;
 }
 
-extern "C" __global__ void reads_outside_its_array(const float *x, float *y) {
-    y[threadIdx.x] = x[threadIdx.x + 1];
+extern "C" __global__ void reads_outside_its_array(float *y) {
+    const float value = y[threadIdx.x + 1];
+    __syncthreads();
+    y[threadIdx.x] = value;
 }
 
 extern "C" __global__ void misaligned_vector(float *y) {
@@ -227,6 +253,12 @@ extern "C" __global__ void null_address(float *y) { y[threadIdx.x] = 1.0f; }
 extern "C" __global__ void divides_by_zero(int *y, int zero) { y[threadIdx.x] /= zero; }
 
 extern "C" __global__ void overflows(int *y, int large) { y[threadIdx.x] = large * large; }
+
+extern "C" __global__ void large_local_array(float *y, int size) {
+    float local[70000];
+    for (int i = 0; i < size; ++i) local[i] = y[i % 64];
+    for (int i = 0; i < size; ++i) y[threadIdx.x] += local[i];
+}
 
 extern "C" __global__ void shifts(int *y, int bits) { y[threadIdx.x] <<= bits; }
 

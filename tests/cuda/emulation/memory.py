@@ -16,7 +16,7 @@ ALIGNMENT = 256
 GUARD = 0 if SANITIZER == "address" else 1024
 POISON = 0xFF  # makes float32 and float64 NaN, int -1
 # Bytes that are freed and not yet given back: their addresses are not taken for new arrays.
-QUARANTINE = 32 << 20
+QUARANTINE = 0 if SANITIZER == "address" else 32 << 20
 
 _libc = ctypes.CDLL(None)
 _libc.free.argtypes = [ctypes.c_void_p]
