@@ -32,6 +32,10 @@ SYSTEM_FOLDERS = (
     "/usr/lib",
 )
 
+# Before CUDA 13 NVRTC takes a lambda with `auto` parameters inside a kernel for a function of the
+# host, unless what says nothing is the device's.
+NVRTC_FLAGS = ("-default-device",)
+
 
 def find() -> Path | None:
     """NVRTC's library, from where `libraries` looks for NVIDIA's others; the newest in a place."""
@@ -55,6 +59,9 @@ class Nvrtc(Compiler):
     """NVRTC in a library."""
 
     name = "NVRTC"
+
+    def identity(self) -> str:
+        return " ".join([super().identity(), *NVRTC_FLAGS])
 
     @functools.cached_property
     def _library(self) -> ctypes.CDLL:
@@ -104,7 +111,7 @@ class Nvrtc(Compiler):
             names,
         )
         try:
-            flags = (f"-arch={architecture}", *FLAGS, *options)
+            flags = (f"-arch={architecture}", *FLAGS, *NVRTC_FLAGS, *options)
             status = self._library.nvrtcCompileProgram(
                 handle, c_int(len(flags)), _strings(flag.encode() for flag in flags)
             )
