@@ -129,3 +129,37 @@ class BatchNorm(Layer):
         else:
             saved = self.workspace("saved", self.dims)
             batch_norm.backward(top_diff, saved, variance, self.eps, bottom_diff)
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import batch_norm as kernels
+
+        x, y, kept = bottom[0].gpu_data, top[0].new_gpu_data, None
+        mean, factor = self._gpu_statistics()
+        if self.use_global:
+            running = kernels.Running(*(b.gpu_data for b in self.blobs), self.fraction)
+            kernels.running_statistics(running, self.eps, mean, factor)
+        else:
+            running = kernels.Running(*(b.mutable_gpu_data for b in self.blobs), self.fraction)
+            kernels.statistics(x, self.dims, self.eps, mean, factor, running)
+            if bottom[0] is top[0]:
+                kept = self.gpu_workspace("input", x.shape)
+        kernels.normalize(x, self.dims, mean, factor, y, kept)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        from caffe_spn.cuda import batch_norm as kernels
+
+        mean, factor = self._gpu_statistics()
+        y_diff, x_diff = top[0].gpu_diff, bottom[0].new_gpu_diff
+        if self.use_global:
+            kernels.normalize(y_diff, self.dims, None, factor, x_diff)
+            return
+        x = bottom[0].gpu_data
+        if bottom[0] is top[0]:
+            x = self.gpu_workspace("input", x.shape)
+        kernels.backward(y_diff, self.dims, x, mean, factor, factor, x_diff)
+
+    def _gpu_statistics(self):
+        """The mean of each channel, and what differences from it are multiplied by."""
+        return [self.gpu_workspace(name, (self.channels,)) for name in ("mean", "factor")]

@@ -112,3 +112,30 @@ class MVN(Layer):
         np.subtract(top_diff, scratch, out=bottom_diff)
         with np.errstate(divide="ignore", invalid="ignore"):
             bottom_diff /= self._per_row("deviation")
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import batch_norm as kernels
+
+        x, y = bottom[0].gpu_data, top[0].new_gpu_data
+        dims, mean, factor = self._gpu_rows()
+        kernels.statistics(x, dims, self.param.eps, mean, factor, eps_outside=True)
+        if not self.param.normalize_variance:
+            factor = None
+        kernels.normalize(x, dims, mean, factor, y)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        from caffe_spn.cuda import batch_norm as kernels
+
+        y, y_diff, x_diff = top[0].gpu_data, top[0].gpu_diff, bottom[0].new_gpu_diff
+        dims, _, factor = self._gpu_rows()
+        if not self.param.normalize_variance:
+            y = factor = None
+        kernels.backward(y_diff, dims, y, None, None, factor, x_diff)
+
+    def _gpu_rows(self):
+        """The rows as channels of one example; their means, and what they are multiplied by."""
+        rows, length = self.dims
+        numbers = [self.gpu_workspace(name, (rows,)) for name in ("mean", "factor")]
+        return (1, rows, length), *numbers
