@@ -30,7 +30,8 @@ def save(solver) -> training_log.Snapshot:
     TrainingError
         If a parameter is not finite: a broken state is never written.
     """
-    check_parameters(solver.net, solver.history, solver.iter)
+    history = [blob.cpu_data for blob in solver.history_blobs]
+    check_parameters(solver.net, history, solver.iter)
     param = solver.param
     prefix = f"{param.snapshot_prefix}_iter_{solver.iter}"
     # Rather a new folder than a training lost at its end.
@@ -47,7 +48,7 @@ def save(solver) -> training_log.Snapshot:
     training_log.info(
         f"Snapshotting solver state to {kind} file {event.state}", "sgd_solver.cpp:284"
     )
-    state = files.SolverState(solver.iter, solver.current_step, event.weights, solver.history)
+    state = files.SolverState(solver.iter, solver.current_step, event.weights, history)
     files.write_state(event.state, state)
     return event
 

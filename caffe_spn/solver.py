@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from caffe_spn import lr_policy, update_rules
+from caffe_spn import device, lr_policy, update_rules
+from caffe_spn.blob import Blob
 from caffe_spn.errors import PrototxtError, nearest
+from caffe_spn.gpu_update import GpuUpdate
 from caffe_spn.solver_definition import SolverDefinition
 from caffe_spn.training import Solver
-from caffe_spn.training_log import info
+from caffe_spn.training_log import info, log_clipping
 
 # Elements that are updated at a time: a block and its histories stay in the processor's cache.
 BLOCK = 1 << 16
@@ -40,16 +42,22 @@ class SGDSolver(Solver):
     """
 
     type = "SGD"
+    rule = "sgd"
     histories = 1
 
     def __init__(self, source, create_snapshot_dir: bool = False, allow_python: bool = True):
         super().__init__(source, create_snapshot_dir, allow_python)
         self._check_regularization()
         params = self.net.learnable_params
-        self.history = [
-            np.zeros(blob.shape, blob.dtype) for _ in range(self.histories) for blob in params
+        self.history_blobs = [
+            Blob(blob.shape, blob.dtype) for _ in range(self.histories) for blob in params
         ]
         self._scratch: dict = {}
+        self._gpu_update: GpuUpdate | None = None
+
+    @property
+    def history(self) -> list[np.ndarray]:
+        return [blob.data for blob in self.history_blobs]
 
     @classmethod
     def check(cls, definition):
@@ -95,11 +103,33 @@ class SGDSolver(Solver):
         rate = self.lr
         if self._due(self.param.display):
             info(f"Iteration {self.iter}, lr = {rate:g}", "sgd_solver.cpp:105")
+        if self._on_gpu():
+            self._update_on_gpu(rate)
+        else:
+            self._update_on_cpu(rate)
+        self.iter += 1
+
+    def _on_gpu(self) -> bool:
+        params = self.net.learnable_params
+        return device.mode() == device.GPU and all(b.dtype == np.float32 for b in params)
+
+    def _update_on_gpu(self, rate: float) -> None:
+        if self._gpu_update is None or not self._gpu_update.usable:
+            self._gpu_update = GpuUpdate(self.net, self.param, self.history_blobs)
+        self._gpu_update.run(self.rule, rate, self._settings())
+
+    def _update_on_cpu(self, rate: float) -> None:
         with np.errstate(all="ignore"):  # what is not finite shows in the loss, and stops there
             scale = self._clip_scale() / self.param.iter_size
             for index in range(len(self.net.learnable_params)):
                 self._update_parameter(index, rate, scale)
-        self.iter += 1
+
+    def step(self, n: int) -> None:
+        try:
+            super().step(n)
+        finally:
+            if self._gpu_update is not None:
+                self._gpu_update.log_clipping()
 
     def _advance_policy(self) -> None:
         step = lr_policy.next_step(self.param, self.iter, self.current_step)
@@ -115,12 +145,7 @@ class SGDSolver(Solver):
             [blob.diff.reshape(-1) for blob in self.net.learnable_params]
         )
         scale = update_rules.clip_scale(norm, limit)
-        if scale != 1:
-            info(
-                f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g})"
-                f" by scale factor {scale:g}",
-                "sgd_solver.cpp:94",
-            )
+        log_clipping(norm, limit, scale)
         return scale
 
     def _update_parameter(self, index: int, rate: float, scale: float) -> None:
@@ -129,7 +154,7 @@ class SGDSolver(Solver):
         rate *= self.net.params_lr[index]
         data, diff = blob.data.reshape(-1), blob.diff.reshape(-1)
         count = len(self.net.learnable_params)
-        histories = [h.reshape(-1) for h in self.history[index::count]]
+        histories = [b.data.reshape(-1) for b in self.history_blobs[index::count]]
         scratch = self._scratch_of(blob.dtype)
         for start in range(0, blob.count, BLOCK):
             block = slice(start, start + BLOCK)
@@ -148,36 +173,41 @@ class SGDSolver(Solver):
 
     def _step(self, diff, histories, rate: float, scratch) -> None:
         """Turn the gradient in `diff` into what is subtracted from the parameter."""
-        update_rules.sgd(diff, histories[0], rate, self.param.momentum, scratch)
+        step = getattr(update_rules, self.rule)
+        step(diff, *histories, rate, *self._settings(), scratch)
+
+    def _settings(self) -> tuple[float, ...]:
+        """What the function `rule` of `update_rules` takes after the rate."""
+        return (self.param.momentum,)
 
 
 class NesterovSolver(SGDSolver):
     """Nesterov's accelerated gradient."""
 
     type = "Nesterov"
-
-    def _step(self, diff, histories, rate, scratch) -> None:
-        update_rules.nesterov(diff, histories[0], rate, self.param.momentum, scratch)
+    rule = "nesterov"
 
 
 class AdaGradSolver(SGDSolver):
     """Steps divided by the root of the sum of all squared gradients so far; no momentum."""
 
     type = "AdaGrad"
+    rule = "adagrad"
 
     @classmethod
     def check(cls, definition):
         super().check(definition)
         cls._refuse_momentum(definition)
 
-    def _step(self, diff, histories, rate, scratch) -> None:
-        update_rules.adagrad(diff, histories[0], rate, self.param.delta, scratch)
+    def _settings(self):
+        return (self.param.delta,)
 
 
 class RMSPropSolver(SGDSolver):
     """Steps divided by the root of a running mean (`rms_decay`) of squared gradients."""
 
     type = "RMSProp"
+    rule = "rmsprop"
 
     @classmethod
     def check(cls, definition):
@@ -185,26 +215,26 @@ class RMSPropSolver(SGDSolver):
         cls._refuse_momentum(definition)
         cls._check_fraction(definition, "rms_decay")
 
-    def _step(self, diff, histories, rate, scratch) -> None:
-        param = self.param
-        update_rules.rmsprop(diff, histories[0], rate, param.rms_decay, param.delta, scratch)
+    def _settings(self):
+        return self.param.rms_decay, self.param.delta
 
 
 class AdaDeltaSolver(SGDSolver):
     """Steps in the ratio of running means (`momentum`) of squared steps and gradients."""
 
     type = "AdaDelta"
+    rule = "adadelta"
     histories = 2
 
-    def _step(self, diff, histories, rate, scratch) -> None:
-        param = self.param
-        update_rules.adadelta(diff, *histories, rate, param.momentum, param.delta, scratch)
+    def _settings(self):
+        return self.param.momentum, self.param.delta
 
 
 class AdamSolver(SGDSolver):
     """Running means of gradients (`momentum`) and squared gradients (`momentum2`)."""
 
     type = "Adam"
+    rule = "adam"
     histories = 2
 
     @classmethod
@@ -213,18 +243,9 @@ class AdamSolver(SGDSolver):
         cls._check_fraction(definition, "momentum")
         cls._check_fraction(definition, "momentum2")
 
-    def _step(self, diff, histories, rate, scratch) -> None:
+    def _settings(self):
         param = self.param
-        update_rules.adam(
-            diff,
-            *histories,
-            rate,
-            param.momentum,
-            param.momentum2,
-            param.delta,
-            self.iter + 1,
-            scratch,
-        )
+        return param.momentum, param.momentum2, param.delta, self.iter + 1
 
 
 SOLVERS = {

@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import time
 
-import numpy as np
-
 from caffe_spn import nccl, random, resume, signals, snapshot, training_log
 from caffe_spn.average_loss import AverageLoss
 from caffe_spn.debug_info import DebugInfo
@@ -66,7 +64,6 @@ class Solver(Watched):
             )
         self.iter = 0
         self.current_step = 0
-        self.history: list[np.ndarray] = []
         self.average_loss = AverageLoss(self.param.average_loss)
         self._resumed = False
         self._stop = False

@@ -66,6 +66,16 @@ def info(message: str, source: str) -> None:
     logger.info(message, extra={"source": source})
 
 
+def log_clipping(norm: float, limit: float, scale: float) -> None:
+    """Log that gradients were clipped, if they were."""
+    if scale != 1:
+        info(
+            f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g})"
+            f" by scale factor {scale:g}",
+            "sgd_solver.cpp:94",
+        )
+
+
 def log(message: str) -> None:
     """Log one line of a script's own, as `caffe.log` does."""
     info(message, "_caffe.cpp:62")

@@ -39,6 +39,14 @@ __device__ __forceinline__ void for_vectors(int count, bool aligned, Body body) 
     for_each(i, count - 4 * vectors) body(Width<1>(), 4 * vectors + i);
 }
 
+// The same, shared by the threads of a one-dimensional block.
+template <typename Body>
+__device__ __forceinline__ void for_vectors_in_block(int count, bool aligned, Body body) {
+    const int vectors = aligned ? count / 4 : 0;
+    for (int i = threadIdx.x; i < vectors; i += blockDim.x) body(Width<4>(), 4 * i);
+    for (int i = 4 * vectors + threadIdx.x; i < count; i += blockDim.x) body(Width<1>(), i);
+}
+
 template <int WIDTH, typename Function, typename... Inputs>
 __device__ __forceinline__ Vector<float, WIDTH> mapped(Function function, const Inputs &...input) {
     Vector<float, WIDTH> result;
