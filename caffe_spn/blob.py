@@ -106,22 +106,22 @@ class Blob(GpuBlob):
     @property
     def data(self) -> np.ndarray:
         """The values, as a writable view of this blob's shape."""
-        memory = self._data
-        if memory.host_ahead < self._count:
+        view = self._data_view
+        if view is None or self._data.host_ahead < self._count:
+            memory = self._data
             memory.write_on_host(self._count)
-        if self._data_view is None:
-            self._data_view = memory.host[: self._count].reshape(self._shape)
-        return self._data_view
+            view = self._data_view = memory.host[: self._count].reshape(self._shape)
+        return view
 
     @property
     def diff(self) -> np.ndarray:
         """The derivatives of the loss by `data`, as a writable view."""
-        memory = self._diff
-        if memory.host_ahead < self._count:
+        view = self._diff_view
+        if view is None or self._diff.host_ahead < self._count:
+            memory = self._diff
             memory.write_on_host(self._count)
-        if self._diff_view is None:
-            self._diff_view = memory.host[: self._count].reshape(self._shape)
-        return self._diff_view
+            view = self._diff_view = memory.host[: self._count].reshape(self._shape)
+        return view
 
     @property
     def cpu_data(self) -> np.ndarray:

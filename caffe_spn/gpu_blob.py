@@ -98,7 +98,7 @@ class GpuBlob:
 
         Parameters
         ----------
-        array : DeviceArray, or an object with `__dlpack__` or `__cuda_array_interface__`
+        array : DeviceArray, Blob, or an object with `__dlpack__` or `__cuda_array_interface__`
             Such as a tensor of PyTorch or an array of CuPy: C-contiguous, of the blob's shape
             and type.
 
@@ -151,7 +151,7 @@ class GpuBlob:
     def _fitting(self, array, writable: bool = False) -> DeviceArray:
         from caffe_spn.cuda.interop import as_device_array
 
-        found = as_device_array(array, writable)
+        found = as_device_array(array.gpu_data if isinstance(array, GpuBlob) else array, writable)
         if found.shape != self._shape or found.dtype != self._dtype:
             raise ShapeError(
                 f"the array on the device is {found.shape} ({found.dtype}); the blob is"

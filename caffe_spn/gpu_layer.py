@@ -6,7 +6,8 @@ Source: `Layer::Forward_gpu` and `Layer::Backward_gpu` of BVLC Caffe.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from caffe_spn.training_log import logger
 
 if TYPE_CHECKING:
     from caffe_spn.cuda.array import DeviceArray
+    from caffe_spn.synced_memory import SyncedMemory
 
 _said_on_host: set[tuple[str, str]] = set()
 
@@ -41,11 +43,15 @@ class GpuLayer:
 
     def forward_gpu(self, bottom, top) -> None:
         self._say_on_host("forward")
-        self.forward_cpu(bottom, top)
+        read = {blob.data_memory for blob in bottom}
+        with _only_reading(read - {blob.data_memory for blob in top}):
+            self.forward_cpu(bottom, top)
 
     def backward_gpu(self, top, propagate_down, bottom) -> None:
         self._say_on_host("backward")
-        self.backward_cpu(top, propagate_down, bottom)
+        read = {blob.data_memory for blob in (*top, *bottom)} | {blob.diff_memory for blob in top}
+        with _only_reading(read - {blob.diff_memory for blob in bottom}):
+            self.backward_cpu(top, propagate_down, bottom)
 
     def _say_on_host(self, direction: str) -> None:
         if (self.type, direction) not in _said_on_host:
@@ -68,3 +74,13 @@ class GpuLayer:
             flat = gpu.array((count,), dtype)
             self._gpu_workspaces[name] = gpu, flat
         return flat.part(0, shape)
+
+
+@contextmanager
+def _only_reading(memories: set[SyncedMemory]) -> Iterator[None]:
+    # `data` and `diff` count as written when they are read. A layer's inputs are not: what the
+    # device has of them stays valid, and is not copied up again.
+    ahead = {memory: memory.host_ahead for memory in memories}
+    yield
+    for memory, count in ahead.items():
+        memory.host_ahead = count

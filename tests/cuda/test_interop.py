@@ -271,6 +271,13 @@ def test_a_tensor_in_main_memory(array):
     assert "blob.data[...] = array" in message(raised)
 
 
+def test_arrays_of_the_libraries_themselves_in_main_memory(gpu):
+    torch = pytest.importorskip("torch")
+    for array in (VALUES, torch.ones(2, 3)):
+        with pytest.raises(DeviceError, match="is in main memory"):
+            Blob((2, 3)).copy_gpu_data(array)
+
+
 def test_a_tensor_of_another_kind_of_device(array):
     with pytest.raises(DeviceError, match="DLPack's type 10; CUDA's is 2"):
         as_device_array(Tensor(array, place=(10, 0)))
@@ -310,6 +317,9 @@ def test_a_blob_copies_a_tensor_within_the_device(gpu, array):
     blob.copy_gpu_diff(CudaArray(array))
     assert gpu.uploads == uploads
     assert blob.data.tolist() == blob.diff.tolist() == VALUES.tolist()
+    other = Blob((2, 3))
+    other.copy_gpu_data(blob)
+    assert other.data.tolist() == VALUES.tolist()
     blob.data[...] = 0
     assert read(gpu, array).tolist() == VALUES.tolist()
 

@@ -160,6 +160,29 @@ def test_blobs_move_by_themselves_to_layers_on_the_host(mode):
     assert (diff == 16).all()
 
 
+def test_what_a_layer_on_the_host_only_reads_is_not_copied_up_again(mode):
+    made = net("OnBoth", "OnHost")
+    made.blobs["b0"].data[...] = VALUES
+    made.forward_loss()
+    made.blobs["b2"].diff[...] = 1
+    made.backward_pass()
+    before = copies(mode)
+    made.blobs["b1"].gpu_data  # noqa: B018
+    assert copies(mode) == before
+    assert (made.blobs["b0"].diff == 4).all()
+
+
+def test_what_a_layer_on_the_host_writes_in_place_is_copied_up(mode):
+    definition = """
+        layer { name: 'in' type: 'Input' top: 'x' input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: 'a' type: 'OnBoth' bottom: 'x' top: 'y' }
+        layer { name: 'b' type: 'OnHost' bottom: 'y' top: 'y' }
+        layer { name: 'c' type: 'OnBoth' bottom: 'y' top: 'z' }
+    """
+    made = Net(text.parse(definition, caffe_pb2.NetParameter()), caffe_spn.TEST)
+    np.testing.assert_array_equal(made.forward(x=VALUES)["z"], 8 * VALUES)
+
+
 def test_a_layer_on_the_host_is_said_once_for_each_type(mode, caplog):
     with caplog.at_level(logging.INFO, logger="caffe_spn"):
         for _ in range(2):
