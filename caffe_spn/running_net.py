@@ -5,6 +5,8 @@ Source: `Net::ForwardFromTo`, `BackwardFromTo`, `ForwardBackward` and `Reshape` 
 
 from __future__ import annotations
 
+from caffe_spn.errors import CaffeSpnError
+
 
 class RunningNet:
     """What `caffe_spn.net.Net` does with its layers once they are made."""
@@ -18,7 +20,7 @@ class RunningNet:
             From a layer, with the definition's file and line added.
         """
         self._run_forward(start, end)
-        return self._loss.value()
+        return self._loss_value()
 
     def forward_backward(self) -> float:
         """Run all layers forward and backward and return the weighted loss.
@@ -27,7 +29,17 @@ class RunningNet:
         """
         self._run_forward()
         self.backward_pass()
-        return self._loss.value()
+        return self._loss_value()
+
+    def _loss_value(self) -> float:
+        try:
+            return self._loss.value()
+        except CaffeSpnError as error:
+            # What only the device saw comes to light here; it names its layer itself.
+            for i, layer in enumerate(self.layers):
+                if layer.where == error.where:
+                    self._say_layer(error, i)
+            raise
 
     def _run_forward(self, start: int = 0, end: int | None = None) -> None:
         last = len(self.layers) - 1 if end is None else end

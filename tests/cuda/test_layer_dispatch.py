@@ -363,3 +363,19 @@ def test_any_error_of_a_gpu_path_names_its_layer(mode, monkeypatch):
     made.forward(b0=VALUES)
     with pytest.raises(DeviceError, match=r"layer 'l0' \(OnBoth\)\n  it failed\n  help: try"):
         made.backward(b1=VALUES)
+
+
+@pytest.mark.parametrize("how", ["forward_loss", "forward_backward"])
+def test_a_fault_that_only_the_device_sees_names_its_place(mode, tmp_path, how):
+    source = tmp_path / "net.prototxt"
+    source.write_text(
+        "layer { name: 'in' type: 'Input' top: 'x' top: 'label'\n"
+        "  input_param { shape { dim: 2 dim: 3 } shape { dim: 2 } } }\n"
+        "layer { name: 'loss' type: 'SoftmaxWithLoss' bottom: 'x' bottom: 'label' }\n"
+    )
+    made = Net(str(source), caffe_spn.TRAIN)
+    made.blobs["label"].data[...] = [1, 3]
+    with pytest.raises(caffe_spn.DataError) as raised:
+        getattr(made, how)()
+    assert f"{source}:3: layer 'loss' (SoftmaxWithLoss)" in str(raised.value)
+    assert "label 3 at (1,)" in str(raised.value)
