@@ -134,8 +134,10 @@ class SyncedMemory:
             self._gpu.before_close.append(_leave_device)
 
     def _upload(self) -> None:
+        from caffe_spn.cuda.staging import upload
+
         ahead = self.host_ahead
-        self._gpu.upload(self._device.part(0, (ahead,)), self._host[:ahead])
+        upload(self._gpu, self._device.part(0, (ahead,)), self._host[:ahead])
         self.host_ahead = 0
 
     def leave_device(self) -> None:
