@@ -10,5 +10,7 @@ is opened (`runtime.open_device`, which `caffe_spn.set_device` and `set_mode_gpu
     memory          a pool of device memory
     programs        the kernels that are loaded, and how their arguments are passed
     array           an array in a device's memory
+    staging         uploads for which the host does not wait
+    interop         arrays of other libraries, by DLPack (dlpack) or the CUDA array interface
     NAME.cu         kernels; NAME.py beside it checks shapes and launches them
 """
