@@ -11,9 +11,11 @@ The functions, shapes and results are those of `caffe_spn.cpu.convolution`.
 
 from __future__ import annotations
 
+import functools
 import math
 
 from caffe_spn.cuda import convolution_columns, depthwise, im2col, libraries, scale
+from caffe_spn.cuda.arguments import check
 from caffe_spn.cuda.array import DeviceArray
 from caffe_spn.cuda.cudnn_descriptors import NotSupported
 from caffe_spn.cuda.runtime import runtime
@@ -22,6 +24,8 @@ from caffe_spn.errors import ShapeError
 # Spatial axes that there is a way for.
 MOST_AXES = im2col.MOST_AXES
 _CUDNN_AXES = 3
+
+Shape = tuple[int, ...]
 
 
 def forward(
@@ -95,39 +99,59 @@ def backward_bias(y_diff: DeviceArray, bias_diff: DeviceArray) -> None:
     scale.summand_gradient(y_diff, _around_channels(y_diff), bias_diff, accumulate=True)
 
 
-def choose(geometry, x, weight, y, cudnn: bool = True) -> str:
-    """What suits arrays of these shapes: a name from the table above."""
+@functools.lru_cache(maxsize=4096)
+def choose(geometry, x: Shape, weight: Shape, y: Shape) -> str:
+    """What suits arrays of these shapes: a name from the table above.
+
+    Raises
+    ------
+    ShapeError
+        If they are not those of a convolution.
+    """
     axes = len(geometry.kernel)
-    if weight.shape[1] == 1 and geometry.group > 1 and axes <= 2:
+    if not (
+        len(x) == len(y) == len(weight) == axes + 2
+        and x[0] == y[0]
+        and weight == (y[1], x[1] // geometry.group, *geometry.kernel)
+        and y[2:] == geometry.output_shape(x[2:])
+    ):
+        raise ShapeError(f"x {x} by {weight} is not {y} with {geometry}")
+    if weight[1] == 1 and geometry.group > 1 and axes <= 2:
         return "depthwise"
     # cuDNN refuses a kernel that reaches beyond the padding, which Caffe lets by.
-    margins = geometry.margins(x.shape[2:], y.shape[2:])
+    margins = geometry.margins(x[2:], y[2:])
     inside = all(behind <= pad for (_, behind), pad in zip(margins, geometry.pad, strict=True))
-    if cudnn and axes <= _CUDNN_AXES and inside and libraries.optional("cudnn", runtime()):
-        return "cudnn"
-    return "columns"
+    return "cudnn" if axes <= _CUDNN_AXES and inside else "columns"
 
 
 def _run(name: str, x, weight, y, operands, geometry, cudnn: bool) -> None:
-    _check(x, weight, y, geometry)
+    chosen = choose(geometry, x.shape, weight.shape, y.shape)
+    for array in operands:
+        check(f"convolution {name}", array=array)
+    gpu = runtime()
     if not (x.size and y.size):
         # Without images, or channels, there is nothing to add up.
         if operands[-1] is not weight and operands[-1].size:
-            runtime().zero(operands[-1])
+            gpu.zero(operands[-1])
         return
-    chosen = choose(geometry, x, weight, y, cudnn)
-    planar, arrays = geometry, operands
     if len(geometry.kernel) < 2:
-        planar, arrays = geometry.planar(), tuple(_planes(a) for a in operands)
+        geometry, operands = geometry.planar(), [_planes(a) for a in operands]
     if chosen == "cudnn":
-        try:
-            getattr(runtime().library("cudnn"), name)(*arrays, planar)
-            runtime().launches += 1
+        library = libraries.optional("cudnn", gpu) if cudnn else None
+        if library is not None and _by_library(library, name, operands, geometry):
+            gpu.launches += 1
             return
-        except NotSupported:
-            chosen = "columns"
     kernels = depthwise if chosen == "depthwise" else convolution_columns
-    getattr(kernels, name)(*arrays, planar)
+    getattr(kernels, name)(*operands, geometry)
+
+
+def _by_library(library, name: str, operands, geometry) -> bool:
+    """Whether cuDNN computed it."""
+    try:
+        getattr(library, name)(*operands, geometry)
+    except NotSupported:
+        return False
+    return True
 
 
 def _add_bias(y: DeviceArray, bias: DeviceArray | None) -> None:
@@ -143,15 +167,3 @@ def _planes(array: DeviceArray) -> DeviceArray:
     """The array with two spatial axes; missing ones are put in front of the last."""
     ones = (1,) * (4 - len(array.shape))
     return array.reshaped(*array.shape[:2], *ones, *array.shape[2:])
-
-
-def _check(x, weight, y, geometry) -> None:
-    group = geometry.group
-    fits = (
-        len(x.shape) == len(y.shape) == len(weight.shape) == len(geometry.kernel) + 2
-        and x.shape[0] == y.shape[0]
-        and weight.shape == (y.shape[1], x.shape[1] // group, *geometry.kernel)
-        and y.shape[2:] == geometry.output_shape(x.shape[2:])
-    )
-    if not fits:
-        raise ShapeError(f"x {x.shape} by {weight.shape} is not {y.shape} with {geometry}")

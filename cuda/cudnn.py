@@ -6,13 +6,14 @@ Source: the cuDNN documentation, "cudnn_cnn". These functions exist in versions 
 from __future__ import annotations
 
 import ctypes
+import threading
 from ctypes import POINTER, byref, c_float, c_void_p
 from dataclasses import dataclass
 
 from caffe_spn.cuda import cudnn_choice, cudnn_descriptors, libraries
 from caffe_spn.cuda.array import DeviceArray
 from caffe_spn.cuda.cudnn_choice import BACKWARD_DATA, BACKWARD_FILTER, FORWARD, Choice, Pass
-from caffe_spn.cuda.cudnn_descriptors import DEFAULT_MATH, FMA_MATH, Descriptors, call
+from caffe_spn.cuda.cudnn_descriptors import DEFAULT_MATH, FMA_MATH, Descriptors, NotSupported, call
 from caffe_spn.errors import DeviceError
 
 _SIGNATURES = {
@@ -51,7 +52,8 @@ class Cudnn:
         self.version = check_version(library)
         self.handle = c_void_p()
         self._stream = None
-        self._plans: dict[tuple, Plan] = {}
+        self._lock = threading.Lock()
+        self._plans: dict[tuple, Plan | str] = {}
         try:
             call(library, "cudnnCreate", byref(self.handle))
         except DeviceError as error:
@@ -99,7 +101,12 @@ class Cudnn:
         self._run(BACKWARD_FILTER, (x, y_diff, w_diff), "xyw", geometry, add=True)
 
     def _run(self, a_pass: Pass, arrays, roles: str, geometry, add: bool = False) -> None:
-        self._prepare()
+        # A handle is for one thread at a time.
+        with self._lock:
+            self._prepare()
+            self._compute(a_pass, arrays, roles, geometry, add)
+
+    def _compute(self, a_pass: Pass, arrays, roles: str, geometry, add: bool) -> None:
         plan = self._plan(a_pass, arrays, roles, geometry, add)
         first, second, result = (
             (getattr(plan.descriptors, role).handle, array.address)
@@ -117,19 +124,28 @@ class Cudnn:
 
     def _plan(self, a_pass, arrays, roles, geometry, add) -> Plan:
         math = DEFAULT_MATH if libraries.tf32() else FMA_MATH
-        shapes = {role: array.shape for role, array in zip(roles, arrays, strict=True)}
-        key = (a_pass, shapes["x"], shapes["w"], shapes["y"], geometry, math)
+        of_role = dict(zip(roles, arrays, strict=True))
+        key = (a_pass, *(of_role[role].shape for role in "xwy"), geometry, math)
         if key not in self._plans:
-            made = Descriptors(self.library, shapes["x"], shapes["w"], shapes["y"], geometry, math)
-            operands = [(getattr(made, r), a) for r, a in zip(roles, arrays, strict=True)]
-            device = self.runtime.device
-            choice = cudnn_choice.choose(
-                *(self, a_pass, operands, made.convolution, add),
-                key=(self.version, device.name, device.capability, *key[1:]),
-            )
-            made.convolution.set("cudnnSetConvolutionMathType", choice.math)
-            self._plans[key] = Plan(made, choice)
-        return self._plans[key]
+            try:
+                self._plans[key] = self._new_plan(key, of_role, add)
+            except NotSupported as error:
+                # Its message only: the error itself would keep arrays alive.
+                self._plans[key] = error.message
+        found = self._plans[key]
+        if isinstance(found, str):
+            raise NotSupported(found)
+        return found
+
+    def _new_plan(self, key, of_role, add) -> Plan:
+        a_pass, *shapes, geometry, math = key
+        made = Descriptors(self.library, *shapes, geometry, math)
+        operands = [(getattr(made, role), array) for role, array in of_role.items()]
+        device = self.runtime.device
+        circumstances = (self.version, device.name, device.capability, *key)
+        choice = cudnn_choice.choose(self, a_pass, operands, made.convolution, add, circumstances)
+        made.convolution.set("cudnnSetConvolutionMathType", choice.math)
+        return Plan(made, choice)
 
     def _prepare(self) -> None:
         self.runtime.enter()

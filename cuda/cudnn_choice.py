@@ -109,14 +109,14 @@ def choose(cudnn, a_pass: Pass, operands, convolution, keep_result: bool, key: t
     keep_result : bool
         Measure into work space instead of the result.
     key : tuple
-        All that the choice depends on.
+        All that the choice depends on, the pass among it.
 
     Raises
     ------
     NotSupported
         If no deterministic algorithm does it with `MOST_WORKSPACE` bytes.
     """
-    name = "cudnn-" + hashlib.sha256(repr((a_pass, key, MOST_WORKSPACE)).encode()).hexdigest()
+    name = "cudnn-" + hashlib.sha256(repr((key, MOST_WORKSPACE)).encode()).hexdigest()
     kept = _read(cache.load(name))
     if kept is not None:
         return kept
