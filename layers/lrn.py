@@ -100,3 +100,22 @@ class LRN(Layer):
     def backward_cpu(self, top, propagate_down, bottom):
         if propagate_down[0]:
             lrn.backward(self._input(bottom[0]), top[0].diff, bottom[0].diff, self.around)
+
+    def _gpu_input(self, bottom):
+        return self.gpu_workspace("saved", bottom.shape) if self.in_place else bottom.gpu_data
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import lrn as kernels
+        from caffe_spn.cuda.runtime import runtime
+
+        if self.in_place:
+            runtime().copy(self._gpu_input(bottom[0]), bottom[0].gpu_data)
+        kernels.forward(self._gpu_input(bottom[0]), top[0].new_gpu_data, self.around)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        from caffe_spn.cuda import lrn as kernels
+
+        x, y_diff = self._gpu_input(bottom[0]), top[0].gpu_diff
+        kernels.backward(x, y_diff, bottom[0].new_gpu_diff, self.around)

@@ -13,6 +13,8 @@ from caffe_spn.proto.caffe_pb2 import ReductionParameter
 ASUM = ReductionParameter.ASUM
 SUMSQ = ReductionParameter.SUMSQ
 MEAN = ReductionParameter.MEAN
+# What the kernels call the sums.
+GPU_OPERATIONS = {ASUM: "asum", SUMSQ: "sumsq"}
 
 
 @register("Reduction", in_place=False)
@@ -89,3 +91,22 @@ class Reduction(Layer):
             np.multiply(x, 2 * slope, out=bottom_diff)
         else:
             bottom_diff[...] = slope
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import reduction as kernels
+
+        x, y = bottom[0].gpu_data.reshaped(*self.dims), top[0].new_gpu_data
+        kernels.row_sums(self._gpu_operation, x, y, self.coefficient)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        from caffe_spn.cuda import reduction as kernels
+
+        x, sums_diff = bottom[0].gpu_data.reshaped(*self.dims), top[0].gpu_diff
+        x_diff = bottom[0].new_gpu_diff
+        kernels.backward(self._gpu_operation, x, sums_diff, x_diff, self.coefficient)
+
+    @property
+    def _gpu_operation(self) -> str:
+        return GPU_OPERATIONS.get(self.operation, "sum")
