@@ -5,7 +5,6 @@ Source: `ConcatLayer` and `SliceLayer` of BVLC Caffe.
 
 import numpy as np
 
-from caffe_spn.cuda import copy
 from caffe_spn.layer import Layer, register
 
 
@@ -106,10 +105,14 @@ class Concat(AxisLayer):
                 blob.diff[...] = piece
 
     def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import copy
+
         if len(bottom) > 1:
             copy.join([b.gpu_data for b in bottom], top[0].new_gpu_data, self.sizes, self.along)
 
     def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import copy
+
         if len(bottom) > 1 and any(propagate_down):
             pieces = [
                 blob.new_gpu_diff if wanted else None
@@ -216,10 +219,14 @@ class Slice(AxisLayer):
                 piece[...] = blob.diff
 
     def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import copy
+
         if len(top) > 1:
             copy.cut(bottom[0].gpu_data, [t.new_gpu_data for t in top], self.sizes, self.along)
 
     def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import copy
+
         if propagate_down[0] and len(top) > 1:
             copy.join([t.gpu_diff for t in top], bottom[0].new_gpu_diff, self.sizes, self.along)
 

@@ -3,8 +3,6 @@
 Source: `CropLayer` of BVLC Caffe.
 """
 
-from caffe_spn.cuda import copy
-from caffe_spn.cuda.runtime import runtime
 from caffe_spn.layer import Layer, register
 
 
@@ -98,9 +96,14 @@ class Crop(Layer):
             bottom[1].diff.fill(0)
 
     def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import copy
+
         copy.cut_window(bottom[0].gpu_data, top[0].new_gpu_data, self.starts)
 
     def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import copy
+        from caffe_spn.cuda.runtime import runtime
+
         for wanted, blob in zip(propagate_down, bottom, strict=True):
             if wanted:
                 runtime().zero(blob.new_gpu_diff)

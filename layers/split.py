@@ -5,8 +5,6 @@ Source: `SplitLayer` and `SilenceLayer` of BVLC Caffe.
 
 import numpy as np
 
-from caffe_spn.cuda import copy
-from caffe_spn.cuda.runtime import runtime
 from caffe_spn.layer import Layer, register
 
 
@@ -55,6 +53,8 @@ class Split(Layer):
         pass
 
     def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import copy
+
         if propagate_down[0]:
             copy.add_up([blob.gpu_diff for blob in top], bottom[0].new_gpu_diff)
 
@@ -88,6 +88,8 @@ class Silence(Layer):
         pass
 
     def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda.runtime import runtime
+
         for wanted, blob in zip(propagate_down, bottom, strict=True):
             if wanted:
                 runtime().zero(blob.new_gpu_diff)

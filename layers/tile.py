@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 
-from caffe_spn.cuda import copy
 from caffe_spn.layer import Layer, register
 
 
@@ -66,9 +65,13 @@ class Tile(Layer):
             np.sum(top[0].diff.reshape(self.tiled), axis=1, keepdims=True, out=bottom_diff)
 
     def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import copy
+
         copy.tile_forward(bottom[0].gpu_data, top[0].new_gpu_data, self.tiles, self.dims[2])
 
     def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import copy
+
         if propagate_down[0]:
             diffs = top[0].gpu_diff, bottom[0].new_gpu_diff
             copy.tile_backward(*diffs, self.tiles, self.dims[2])

@@ -49,6 +49,7 @@ def split(whole, sizes, axis):
     return np.split(whole, np.cumsum(sizes)[:-1], axis)
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("sizes, axis, rest", PIECES.values(), ids=PIECES)
 def test_cut(gpu_in_order, sizes, axis, rest):
     gpu, whole = gpu_in_order, whole_of(sizes, axis, rest)
@@ -61,6 +62,7 @@ def test_cut(gpu_in_order, sizes, axis, rest):
         np.testing.assert_array_equal(fetch(gpu, piece), e)
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("sizes, axis, rest", PIECES.values(), ids=PIECES)
 def test_join(gpu_in_order, sizes, axis, rest):
     gpu, expected = gpu_in_order, whole_of(sizes, axis, rest)
@@ -85,6 +87,7 @@ def test_pieces_that_are_not_wanted(gpu):
     assert gpu.launches == before
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("terms", [1, 2, 3, 8, 9, 17])
 @pytest.mark.parametrize("shape", [(3, 5), (4, 4), ()])
 def test_sums_are_those_of_the_same_order(gpu_in_order, terms, shape):
@@ -111,6 +114,7 @@ WINDOWS = {
 }
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("shape, starts, size", WINDOWS.values(), ids=WINDOWS)
 def test_windows(gpu_in_order, shape, starts, size):
     gpu, whole, part = gpu_in_order, random(*shape), random(*size)
@@ -124,6 +128,7 @@ def test_windows(gpu_in_order, shape, starts, size):
     np.testing.assert_array_equal(fetch(gpu, target), whole)
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("outer, inner", [(3, 5), (2, 8), (4, 1)])
 @pytest.mark.parametrize("tiles", [1, 3, 11])
 def test_tiles(gpu_in_order, outer, inner, tiles):
