@@ -8,6 +8,7 @@ spilled: registers that did not fit and went to memory.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import tempfile
@@ -16,15 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from caffe_spn.cuda import nvcc
-from caffe_spn.cuda.compiler import SOURCES
+from caffe_spn.cuda import cache, nvcc
+from caffe_spn.cuda.compiler import SOURCES, entry
 from caffe_spn.cuda.compiler_base import FLAGS, Program
 from caffe_spn.cuda.precompile import variants
 
 # Turing, and the two data-centre GPUs whose numbers stand for their generations.
 ARCHITECTURES = (75, 80, 90)
-# nvcc uses one core; each call takes some hundred megabytes.
-WORKERS = 2
+REPORT_FLAGS = ("-Xptxas=-v", "-Werror=all-warnings")
+# nvcc uses one core.
+WORKERS = max(2, os.cpu_count() or 2)
 
 _KERNEL = re.compile(r"Compiling entry function '(\w+)' for 'sm_(\d+)'")
 _STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -66,6 +68,8 @@ def find() -> nvcc.Nvcc:
 def compile_verbosely(compiler: nvcc.Nvcc, case: Case, architectures: Iterable[int]) -> str:
     """What nvcc and its assembler say of a file, all warnings being errors.
 
+    It is kept in the cache: what has not changed is not compiled again.
+
     Raises
     ------
     CompileError
@@ -73,20 +77,25 @@ def compile_verbosely(compiler: nvcc.Nvcc, case: Case, architectures: Iterable[i
     path, options = case
     program = Program.read(path, SOURCES)
     targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
+    name = entry(program, "report", (*targets, *REPORT_FLAGS, *options), compiler)
+    known = cache.load(name)
+    if known is not None:
+        return known.decode()
     with tempfile.TemporaryDirectory() as scratch:
-        return compiler.call(
+        output = compiler.call(
             "-fatbin",
             *targets,
             *FLAGS,
             *options,
-            "-Xptxas=-v",
-            "-Werror=all-warnings",
+            *REPORT_FLAGS,
             f"-I{SOURCES}",
             str(path),
             f"-o={scratch}/out",
             program=program,
             scratch=scratch,
         )
+    cache.store(name, output.encode())
+    return output
 
 
 def parse(case: Case, output: str) -> list[Use]:

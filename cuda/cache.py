@@ -20,7 +20,7 @@ from pathlib import Path
 
 _log = logging.getLogger("caffe_spn")
 
-SUFFIX = ".cubin"
+SUFFIX = ".bin"
 # Seconds after which a temporary file cannot belong to a process that still writes it.
 ABANDONED = 3600
 

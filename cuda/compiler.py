@@ -79,11 +79,11 @@ def compile_cubin(source: str, capability: tuple[int, int], options: Sequence[st
     program = Program.read(SOURCES / source, SOURCES)
     found = compilers()
     for compiler in found:
-        code = cache.load(_entry(program, number, options, compiler))
+        code = cache.load(entry(program, f"sm_{number}", options, compiler))
         if code is not None:
             return code
     if not found:
-        code = cache.load_any(_entry(program, number, options))
+        code = cache.load_any(entry(program, f"sm_{number}", options))
         if code is not None:
             return code
         raise DeviceError(
@@ -94,7 +94,7 @@ def compile_cubin(source: str, capability: tuple[int, int], options: Sequence[st
     compiler, code = _compile(found, program, number, options)
     # Not if somebody edited the source meanwhile: it may be the old name for the new text's code.
     if program == Program.read(program.path, SOURCES):
-        cache.store(_entry(program, number, options, compiler), code)
+        cache.store(entry(program, f"sm_{number}", options, compiler), code)
     return code
 
 
@@ -108,8 +108,8 @@ def compilers() -> list[Compiler]:
     return found
 
 
-def _entry(
-    program: Program, number: int, options: Sequence[str], compiler: Compiler | None = None
+def entry(
+    program: Program, target: str, options: Sequence[str], compiler: Compiler | None = None
 ) -> str:
     """The name of an entry in the cache; without a compiler, how every compiler's begins."""
     digest = hashlib.sha256()
@@ -118,7 +118,7 @@ def _entry(
     for name, text in sorted(program.headers.items()):
         _update(digest, name)
         _update(digest, text)
-    name = f"{program.path.stem}-sm_{number}-{digest.hexdigest()[:32]}-"
+    name = f"{program.path.stem}-{target}-{digest.hexdigest()[:32]}-"
     if compiler is None:
         return name
     return name + hashlib.sha256(compiler.identity().encode()).hexdigest()[:16]

@@ -15,12 +15,23 @@ from caffe_spn.cuda.compiler_base import CompileError, Program
 from tests.cuda.compilers import real
 
 CASES = registers.cases()
-EACH = pytest.mark.parametrize(
-    "case", CASES, ids=lambda case: " ".join([case[0].name, *case[1]]).replace("-D", "")
-)
+# Of files that are compiled with several options, the first ones; all of them take minutes.
+FIRST = list({path: (path, options) for path, options in reversed(CASES)}.values())[::-1]
 
 # Kernels that may spill on sm_80 and newer, with the reason. None has one.
 MAY_SPILL: dict[str, str] = {}
+
+
+def each(cases):
+    def name(case):
+        return " ".join([case[0].name, *case[1]]).replace("-D", "")
+
+    return pytest.mark.parametrize("case", cases, ids=name)
+
+
+def architectures(case):
+    """What a case is compiled for in every run: one architecture where it is one of several."""
+    return registers.ARCHITECTURES if case in FIRST else (90,)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +41,7 @@ def reports():
 
     def one(case):
         try:
-            return registers.measure(compiler, [case])
+            return registers.measure(compiler, [case], architectures(case))
         except CompileError as error:
             return error
 
@@ -40,38 +51,32 @@ def reports():
     return found
 
 
-def kernels(reports, case):
-    if isinstance(reports[case], CompileError):
-        raise reports[case]
-    return reports[case]
-
-
-@EACH
-def test_compiles_without_warnings(case, reports):
-    architectures = {use.architecture for use in kernels(reports, case)}
-    assert architectures == set(registers.ARCHITECTURES), "a file without kernels"
-
-
-@EACH
-def test_spills_nothing(case, reports):
+def check(uses, compiled_for):
+    assert {use.architecture for use in uses} == set(compiled_for), "a file without kernels"
     spilling = [
         f"{use.kernel} on sm_{use.architecture}: {use.spilled} bytes"
-        for use in kernels(reports, case)
+        for use in uses
         if use.spilled and use.architecture >= 80 and use.kernel not in MAY_SPILL
     ]
     assert not spilling
 
 
+@each(CASES)
+def test_compiles_without_warnings_and_spills_nothing(case, reports):
+    if isinstance(reports[case], CompileError):
+        raise reports[case]
+    check(reports[case], architectures(case))
+
+
 @pytest.mark.slow
-@EACH
-def test_compiles_for_all_architectures(case):
+@each(CASES)
+def test_all_architectures(case):
     compiler = real("nvcc")
     known = [a for a in compiler.architectures if a >= 75]
-    uses = registers.measure(compiler, [case], known)
-    assert {use.architecture for use in uses} == set(known)
+    check(registers.measure(compiler, [case], known), known)
 
 
-@EACH
+@each(FIRST)
 def test_compiles_with_nvrtc(case):
     path, options = case
     code = real("NVRTC").compile(Program.read(path, SOURCES), "sm_90", options)
