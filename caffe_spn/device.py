@@ -65,6 +65,14 @@ def set_device(device_id: int) -> None:
     _chosen = int(device_id)
 
 
+def synchronize() -> None:
+    """Wait until what this thread's layers have enqueued is done; on the CPU it always is."""
+    if _thread.mode == GPU:
+        from caffe_spn.cuda.runtime import runtime
+
+        runtime().synchronize()
+
+
 def failure() -> DeviceError | None:
     """Why the last `set_mode_gpu` or `set_device` of this process failed, if it did."""
     return _failure

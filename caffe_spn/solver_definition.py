@@ -89,7 +89,11 @@ class SolverDefinition:
             )
         wants_gpu = param.solver_mode == caffe_pb2.SolverParameter.GPU
         if param.HasField("solver_mode") and wants_gpu and device.mode() != device.GPU:
-            logger.warning("the solver asks for the GPU (solver_mode: GPU); computing on the CPU")
+            failure = device.failure()
+            logger.warning(
+                "the solver asks for the GPU (solver_mode: GPU); computing on the CPU: %s",
+                "set_mode_gpu() was not called" if failure is None else failure.message,
+            )
 
     def train_net(self) -> NetDefinition:
         """The net to train.

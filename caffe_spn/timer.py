@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 
+from caffe_spn import device
 from caffe_spn.training_log import logger
 
 
 class Timer:
-    """Measures the time between `start` and `stop`.
+    """Measures the time between `start` and `stop`; of a GPU, until it has done its work.
 
     Examples
     --------
@@ -29,11 +30,13 @@ class Timer:
     def start(self) -> None:
         """Start from zero; a timer that runs already goes on."""
         if self._started is None:
+            device.synchronize()
             self._started = time.perf_counter()
 
     def stop(self) -> None:
         """Stop; does nothing to a timer that does not run."""
         if self._started is not None:
+            device.synchronize()
             self._seconds = time.perf_counter() - self._started
             self._started = None
 

@@ -20,6 +20,9 @@ from caffe_spn.errors import DeviceError
 if TYPE_CHECKING:
     from caffe_spn.cuda.programs import Arguments
 
+# What the kernels are written for at least: Turing.
+OLDEST_CAPABILITY = (7, 5)
+
 
 class OutOfDeviceMemory(DeviceError):
     """An allocation that the device has no room for."""
@@ -65,6 +68,11 @@ class DeviceInfo:
     memory: int
     multiprocessors: int
     shared_memory: int
+
+    @property
+    def supported(self) -> bool:
+        """Whether the kernels can be compiled for it."""
+        return self.capability >= OLDEST_CAPABILITY
 
 
 class Driver(ABC):

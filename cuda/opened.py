@@ -10,13 +10,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from caffe_spn.cuda.array import DeviceArray
-from caffe_spn.cuda.driver import DeviceInfo, DeviceLost, Driver, OutOfDeviceMemory
+from caffe_spn.cuda.driver import (
+    OLDEST_CAPABILITY,
+    DeviceInfo,
+    DeviceLost,
+    Driver,
+    OutOfDeviceMemory,
+)
 from caffe_spn.cuda.memory import Pool
 from caffe_spn.cuda.programs import Arguments, Programs, three
 from caffe_spn.errors import DeviceError, ShapeError
-
-# What the kernels are compiled for at least: Turing.
-OLDEST_CAPABILITY = (7, 5)
 
 # All that were made, for what must be done after a fork and at the end.
 every_runtime: weakref.WeakSet[Runtime] = weakref.WeakSet()
@@ -309,7 +312,7 @@ def checked(devices: Sequence[DeviceInfo], ordinal: int) -> DeviceInfo:
             help="`caffe-spn device_query` lists them; CUDA_VISIBLE_DEVICES can hide some",
         )
     device = devices[ordinal]
-    if device.capability < OLDEST_CAPABILITY:
+    if not device.supported:
         major, minor = device.capability
         raise DeviceError(
             f"{device.name} has compute capability {major}.{minor}; at least"

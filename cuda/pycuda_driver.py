@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import threading
 import time
 import weakref
@@ -21,7 +20,7 @@ from contextlib import contextmanager
 
 from caffe_spn.cuda.compiler import compile_cubin
 from caffe_spn.cuda.driver import DeviceInfo, DeviceLost, Driver, OutOfDeviceMemory
-from caffe_spn.cuda.pycuda_import import import_driver
+from caffe_spn.cuda.pycuda_import import import_driver, library
 from caffe_spn.errors import DeviceError
 
 # What a block can have without asking.
@@ -84,7 +83,7 @@ class PyCudaDriver(Driver):
 
     def __init__(self):
         self.cuda = import_driver()
-        self._library = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+        self._library = library()
         self._context = None
         # An entry for each call that has not returned.
         self._running: list = []
@@ -96,17 +95,6 @@ class PyCudaDriver(Driver):
         # Streams, events and modules live as long as the context.
         self._kept: list = []
         self._last_kernel: str | None = None
-
-    def versions(self) -> dict[str, str]:
-        """The newest CUDA that the driver knows, PyCUDA's version, and the CUDA of PyCUDA."""
-        import pycuda
-
-        number = self.cuda.get_driver_version()
-        return {
-            "driver": f"{number // 1000}.{number % 1000 // 10}",
-            "PyCUDA": pycuda.VERSION_TEXT,
-            "PyCUDA's CUDA": ".".join(map(str, self.cuda.get_version()[:2])),
-        }
 
     @_ours
     def devices(self):

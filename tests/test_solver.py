@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import caffe_spn as caffe
-from caffe_spn.errors import PrototxtError, TrainingError
+from caffe_spn import device
+from caffe_spn.errors import DeviceError, PrototxtError, TrainingError
 from caffe_spn.solver import BLOCK, SOLVERS, SGDSolver, get_solver
 from tests import golden_cases as golden
 from tests.solver_cases import DATA, LEARNER, NET, Recorder, make_solver, weights
@@ -298,8 +299,13 @@ def test_an_error_in_the_net_names_its_file_and_line(tmp_path):
     assert str(tmp_path / "net.prototxt:6") in str(error.value)
 
 
-def test_asking_for_a_gpu_warns_in_one_line(tmp_path, caplog):
+def test_asking_for_a_gpu_warns_in_one_line(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(device, "_failure", None)
     make_solver(tmp_path, "solver_mode: GPU")
+    monkeypatch.setattr(device, "_failure", DeviceError("there is none", help="buy one"))
+    make_solver(tmp_path, "solver_mode: GPU")
+    asks = "the solver asks for the GPU (solver_mode: GPU); computing on the CPU: "
     assert [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [
-        "the solver asks for the GPU (solver_mode: GPU); computing on the CPU"
+        asks + "set_mode_gpu() was not called",
+        asks + "there is none",
     ]

@@ -154,10 +154,33 @@ def add_engine(parser: Parser, phase: bool = False) -> None:
     add_gpu(parser)
 
 
+def gpus(text: str) -> list[int] | str:
+    """Numbers of GPUs, comma-separated, or 'all'."""
+    if text.strip().lower() == "all":
+        return "all"
+    try:
+        found = [int(word) for word in words(text)]
+    except ValueError:
+        found = []
+    if not found:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither the number of a GPU nor 'all'")
+    return found
+
+
 def add_gpu(parser: Parser, takes_id: bool = True) -> None:
-    """Add Caffe's --gpu, which this version answers with an error; see `choose_device`."""
-    what = {"metavar": "ID"} if takes_id else {"action": "store_const", "const": "0"}
-    parser.add_argument("--gpu", help="not in this version, which computes on the CPU", **what)
+    """Add Caffe's --gpu; see `choose_device`."""
+    if takes_id:
+        parser.add_argument(
+            "--gpu",
+            type=gpus,
+            metavar="ID",
+            help="compute on the GPU of this number (device_query lists them); by default on the"
+            " CPU",
+        )
+    else:
+        parser.add_argument(
+            "--gpu", action="store_const", const=[0], help="compute on the first GPU"
+        )
 
 
 def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
@@ -167,15 +190,35 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def choose_device(gpu: str | None) -> None:
-    """Do what --gpu asks for.
+def choose_device(chosen: Sequence[int] | str | None) -> None:
+    """Do what --gpu asks for: compute on that GPU, or without it on the CPU.
+
+    Of several the first is used, as Caffe's commands do except train.
 
     Raises
     ------
     DeviceError
-        If a GPU was named.
+        If the GPU cannot be used; what to do.
     """
-    if gpu:
-        from caffe_spn import device
+    from caffe_spn import device
 
-        device.set_mode_gpu()
+    if chosen is None:
+        device.set_mode_cpu()
+        return
+    device.set_device(0 if chosen == "all" else chosen[0])
+    device.set_mode_gpu()
+
+
+def say_device(cpu_source: str, gpu_source: str) -> None:
+    """Say in Caffe's words what computes."""
+    from caffe_spn import device
+    from caffe_spn.training_log import info
+
+    if device.mode() == device.CPU:
+        info("Use CPU.", cpu_source)
+        return
+    from caffe_spn.cuda.runtime import runtime
+
+    gpu = runtime().device
+    info(f"Use GPU with device ID {gpu.ordinal}", gpu_source)
+    info(f"GPU device name: {gpu.name}", gpu_source)

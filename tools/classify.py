@@ -63,7 +63,7 @@ def parser() -> arguments.Parser:
 def main(argv: Sequence[str]) -> int:
     options = arguments.parse(parser(), argv)
     check_folder(options.output_file)
-    print("CPU mode")
+    print("GPU mode" if options.gpu else "CPU mode")
     from caffe_spn.classifier import Classifier
 
     images = find_images(options.input_file, options.ext)

@@ -57,7 +57,7 @@ def parser() -> arguments.Parser:
 def main(argv: Sequence[str]) -> int:
     options = arguments.parse(parser(), argv)
     check_folder(options.output_file)
-    print("CPU mode")
+    print("GPU mode" if options.gpu else "CPU mode")
     write = _writer(options.output_file)
     settings = image_settings(options)
     if settings["mean"] is not None and settings["mean"].ndim == 3:

@@ -38,7 +38,7 @@ def parser() -> arguments.Parser:
     add("num_mini_batches", type=arguments.positive, help="how many batches to run")
     add("db_type", type=str.lower, choices=("lmdb", "leveldb", "hdf5"), help="what to write")
     add("device", nargs="?", type=str.upper, choices=("CPU", "GPU"), default="CPU", help="(CPU)")
-    add("device_id", metavar="DEVICE_ID=N", nargs="?", help="only with GPU")
+    add("device_id", metavar="DEVICE_ID=N", nargs="?", help="which GPU (0)")
     arguments.add_state(parser, phase=False)
     arguments.add_python_switch(parser)
     return parser
@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
             f"{len(options.blobs)} blobs are to go to {len(options.targets)} databases",
             help="name a database for each blob, comma-separated and without blanks",
         )
-    arguments.choose_device("0" if options.device == "GPU" else None)
+    arguments.choose_device([_number(options.device_id)] if options.device == "GPU" else None)
     from caffe_spn.net import TEST
     from caffe_spn.tools.open_net import open_net
     from caffe_spn.training_log import init_log
@@ -62,6 +62,14 @@ def main(argv: Sequence[str]) -> int:
         _extract(net, options)
     info("Successfully extracted the features!", "extract_features.cpp:184")
     return 0
+
+
+def _number(text: str | None) -> int:
+    """N of 'DEVICE_ID=N', as Caffe's example scripts write it, or of 'N'."""
+    number = (text or "0").upper().removeprefix("DEVICE_ID=")
+    if not number.isdigit():
+        raise CaffeSpnError(f"'{text}' is no number of a GPU", help="write e.g. DEVICE_ID=0")
+    return int(number)
 
 
 def _check_blobs(net, names: Sequence[str], model: str) -> None:

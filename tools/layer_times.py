@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from caffe_spn import device
 from caffe_spn.memory import human, memory_need
 from caffe_spn.training_log import info
 
@@ -49,6 +50,7 @@ class LayerTimes:
         for index in range(1, passes + 1):
             started = time.perf_counter()
             self._run()
+            device.synchronize()
             seconds = time.perf_counter() - started
             self.total += seconds
             info(
@@ -102,6 +104,8 @@ class LayerTimes:
         self._started = time.perf_counter()
 
     def _stop(self, sums: np.ndarray, index: int) -> None:
+        # A GPU works on when a layer has returned.
+        device.synchronize()
         sums[index] += time.perf_counter() - self._started
 
     def _stop_backward(self, index: int) -> None:

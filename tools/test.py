@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     from caffe_spn.training_log import info, init_log
 
     init_log()
-    info("Use CPU.", "caffe.cpp:267")
+    arguments.say_device("caffe.cpp:267", "caffe.cpp:258")
     with open_net(options, TEST) as net:
         info(f"Running for {options.iterations} iterations.", "caffe.cpp:281")
         _score(net, options.iterations)

@@ -39,10 +39,10 @@ def main(argv: Sequence[str]) -> int:
     from caffe_spn.net import TEST, TRAIN
     from caffe_spn.tools.layer_times import LayerTimes
     from caffe_spn.tools.open_net import open_net
-    from caffe_spn.training_log import info, init_log
+    from caffe_spn.training_log import init_log
 
     init_log()
-    info("Use CPU.", "caffe.cpp:335")
+    arguments.say_device("caffe.cpp:335", "caffe.cpp:331")
     with open_net(options, TEST if options.phase == "TEST" else TRAIN) as net:
         rng = np.random.default_rng(0)
         for name in net.inputs:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
 import sys
 from collections.abc import Sequence
 
-from caffe_spn.errors import CaffeSpnError
+from caffe_spn.errors import CaffeSpnError, DeviceError
+from caffe_spn.proto import caffe_pb2
 from caffe_spn.signals import EFFECTS
 from caffe_spn.tools import arguments
 from caffe_spn.training_log import info
@@ -25,6 +27,9 @@ def parser() -> arguments.Parser:
         After a crash or a stop, '--resume auto' goes on from the newest one, and the result is
         the same, bit for bit, as without the interruption. Ctrl-C finishes the iteration, takes
         a snapshot and stops; a hang-up (SIGHUP) takes a snapshot and goes on.
+
+        Without --gpu the solver's solver_mode and device_id choose; where they ask for a GPU that
+        cannot be used, a warning says why and the CPU computes.
         """,
         """
         caffe-spn train --solver solver.prototxt --log run.log
@@ -70,7 +75,9 @@ def parser() -> arguments.Parser:
 
 
 def main(argv: Sequence[str]) -> int:
-    options = arguments.parse(parser(), argv)
+    options = parser().parse_args(argv)
+    _refuse_several(options.gpu)
+    arguments.choose_device(options.gpu)
     if options.snapshot and (options.weights or options.resume):
         raise CaffeSpnError(
             "--snapshot goes on from one state, and was given with --weights or --resume",
@@ -101,7 +108,9 @@ def _train(options, output) -> int:
     if weights and not state:
         # As in newer versions of Caffe, weights named here stand in for the solver's own.
         del param.weights[:]
-    info("Use CPU.", "caffe.cpp:197")
+    if options.gpu is None:
+        _choose_solvers_device(param)
+    arguments.say_device("caffe.cpp:197", "caffe.cpp:204")
     solver = get_solver(
         definition, create_snapshot_dir=True, allow_python=not options.no_python_layers
     )
@@ -126,6 +135,33 @@ def _train(options, output) -> int:
         solver.close()
     output.finish(solver, finished)
     return 0 if finished else 130
+
+
+def _refuse_several(chosen: Sequence[int] | str | None) -> None:
+    if chosen is None:
+        return
+    if chosen == "all":
+        arguments.choose_device([0])
+        from caffe_spn.cuda.runtime import runtime
+
+        chosen = range(len(runtime().driver.devices()))
+    count = len(chosen)
+    if count > 1:
+        raise DeviceError(
+            f"--gpu names {count} GPUs; a training runs on one",
+            help=f"name one, e.g. --gpu {chosen[0]}; with iter_size: {count} in the solver a step"
+            f" takes as many images as on {count} GPUs",
+        )
+
+
+def _choose_solvers_device(param) -> None:
+    """Without --gpu the solver decides, as in Caffe: solver_mode and device_id."""
+    if not (param.HasField("solver_mode") and param.solver_mode == caffe_pb2.SolverParameter.GPU):
+        return
+    # Files that ask for a GPU train on machines without one, after a warning: see
+    # `SolverDefinition.check`.
+    with contextlib.suppress(DeviceError):
+        arguments.choose_device([max(param.device_id, 0)])
 
 
 def newest_snapshot(prefix: str) -> str | None:

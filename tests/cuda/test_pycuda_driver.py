@@ -93,15 +93,6 @@ class TestOpening:
             f"DeviceInfo(ordinal={i}, name='Fake GPU {i}', {about})" for i in range(2)
         ]
 
-    def test_versions(self, run):
-        program = """
-import pycuda
-versions = runtime.open_device().driver.versions()
-assert versions["PyCUDA"] == pycuda.VERSION_TEXT
-print(versions["driver"])
-"""
-        assert run(program) == "13.0\n"
-
     def test_a_wrong_ordinal(self, run):
         printed = run("refused(lambda: runtime.open_device(5))")
         assert printed.startswith("GPU 5 was asked for; there are 2, numbered from 0\n  help: ")
@@ -305,6 +296,19 @@ assert caffe_spn.device.mode() == caffe_spn.device.CPU
 
 
 @needs_pycuda
+def test_device_query_runs_a_kernel_on_each(run):
+    program = """
+from caffe_spn.tools.main import main
+sys.exit(main(["device_query", "--gpu", "all"]))
+"""
+    printed = run(program).splitlines()
+    assert [line.split(None, 2) for line in printed[-2:]] == [
+        ["GPU", str(i), "ran a kernel"] for i in range(2)
+    ]
+    assert "NVIDIA driver         for CUDA 13.0" in printed
+
+
+@needs_pycuda
 class TestProcesses:
     def test_threads(self, run):
         program = """
@@ -409,10 +413,10 @@ assert os.waitpid(child, 0)[1] == 0
 def imports_fail(monkeypatch, error):
     from caffe_spn.cuda import pycuda_import
 
-    def import_module(name):
+    def fail():
         raise error
 
-    monkeypatch.setattr(pycuda_import.importlib, "import_module", import_module)
+    monkeypatch.setattr(pycuda_import, "_import", fail)
     with pytest.raises(pycuda_import.DeviceError) as caught:
         pycuda_import.import_driver()
     return str(caught.value)

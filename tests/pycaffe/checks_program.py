@@ -71,7 +71,7 @@ def test_and_time(lab):
 def devices(lab):
     lab.net(TRAINED)
     assert run("device_query") == 0
-    assert run("time", "-model", "net.prototxt", "-gpu", "0") == 1, "there is no GPU path"
+    assert run("time", "-model", "net.prototxt", "-gpu", "99") == 1, "there is no such GPU"
 
 
 @companion(*COMPANIONS)

@@ -1,4 +1,4 @@
-"""caffe-spn test, time and device_query: Caffe's lines, and the numbers in them."""
+"""caffe-spn test and time: Caffe's lines, and the numbers in them."""
 
 import re
 
@@ -121,13 +121,6 @@ def test_the_first_pass_is_not_measured(folder, monkeypatch):
     needed = np.array(times.net.layer_need_backward)
     assert needed.any()
     np.testing.assert_array_equal(times.backward, 4 * needed)
-
-
-def test_device_query(tmp_path):
-    result = caffe_spn(tmp_path, "device_query")
-    assert result.returncode == 0
-    assert "no GPU path" in result.stdout
-    assert "computes on the CPU only" in error(tmp_path, "device_query", "-gpu", "all")
 
 
 # Memory
