@@ -4,7 +4,7 @@ Source: `EmbedLayer` of BVLC Caffe.
 """
 
 from caffe_spn.layer import Layer, register
-from caffe_spn.layers.indices import add_rows, read_indices, refuse_gradient, take_rows
+from caffe_spn.layers.indices import add_rows, on_device, read_indices, refuse_gradient, take_rows
 
 
 @register("Embed", bottoms=("index",), in_place=False)
@@ -95,3 +95,28 @@ class Embed(Layer):
             add_rows(top_diff, self.indices, self.blobs[0].diff)
         if self.has_bias and self.param_propagate_down[1]:
             self.blobs[1].diff[...] += top_diff.sum(axis=0)
+
+    # The indices are read on the host, also by the GPU path: only there one without a row can be
+    # refused before it does harm.
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import rows, scale
+
+        self.indices = read_indices(self, bottom[0], 0, self.inputs, "the layer's input_dim")
+        y = top[0].new_gpu_data.reshaped(self.indices.size, self.outputs)
+        rows.take_rows(self.blobs[0].gpu_data, on_device(self, "indices", self.indices), y)
+        if self.has_bias:
+            scale.scale(y, y, (*y.shape, 1), summands=self.blobs[1].gpu_data)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import rows, scale
+
+        refuse_gradient(self, propagate_down, 0, "indices")
+        top_diff = top[0].gpu_diff.reshaped(self.indices.size, self.outputs)
+        if self.param_propagate_down[0]:
+            plan, differing = rows.groups(self.indices)
+            plan = on_device(self, "plan", plan)
+            rows.add_rows(top_diff, plan, differing, self.blobs[0].mutable_gpu_diff)
+        if self.has_bias and self.param_propagate_down[1]:
+            dims, diff = (*top_diff.shape, 1), self.blobs[1].mutable_gpu_diff
+            scale.summand_gradient(top_diff, dims, diff, accumulate=True)

@@ -70,6 +70,15 @@ def add_rows(rows, indices, out) -> None:
     out[ordered[starts]] += np.add.reduceat(rows[order], starts, axis=0)
 
 
+def on_device(layer: Layer, name: str, numbers):
+    """Integers as an int32 array on the device that belongs to the layer."""
+    from caffe_spn.cuda.runtime import runtime
+
+    target = layer.gpu_workspace(name, numbers.shape, np.int32)
+    runtime().upload(target, numbers.astype(np.int32))
+    return target
+
+
 def refuse_gradient(layer: Layer, propagate_down, position: int, kind: str) -> None:
     """Raise if a gradient of a bottom is wanted that only selects."""
     if propagate_down[position]:
