@@ -49,7 +49,6 @@ def split(whole, sizes, axis):
     return np.split(whole, np.cumsum(sizes)[:-1], axis)
 
 
-@pytest.mark.sanitized
 @pytest.mark.parametrize("sizes, axis, rest", PIECES.values(), ids=PIECES)
 def test_cut(gpu_in_order, sizes, axis, rest):
     gpu, whole = gpu_in_order, whole_of(sizes, axis, rest)
@@ -62,7 +61,6 @@ def test_cut(gpu_in_order, sizes, axis, rest):
         np.testing.assert_array_equal(fetch(gpu, piece), e)
 
 
-@pytest.mark.sanitized
 @pytest.mark.parametrize("sizes, axis, rest", PIECES.values(), ids=PIECES)
 def test_join(gpu_in_order, sizes, axis, rest):
     gpu, expected = gpu_in_order, whole_of(sizes, axis, rest)
@@ -87,7 +85,6 @@ def test_pieces_that_are_not_wanted(gpu):
     assert gpu.launches == before
 
 
-@pytest.mark.sanitized
 @pytest.mark.parametrize("terms", [1, 2, 3, 8, 9, 17])
 @pytest.mark.parametrize("shape", [(3, 5), (4, 4), ()])
 def test_sums_are_those_of_the_same_order(gpu_in_order, terms, shape):
@@ -114,7 +111,6 @@ WINDOWS = {
 }
 
 
-@pytest.mark.sanitized
 @pytest.mark.parametrize("shape, starts, size", WINDOWS.values(), ids=WINDOWS)
 def test_windows(gpu_in_order, shape, starts, size):
     gpu, whole, part = gpu_in_order, random(*shape), random(*size)
@@ -128,7 +124,6 @@ def test_windows(gpu_in_order, shape, starts, size):
     np.testing.assert_array_equal(fetch(gpu, target), whole)
 
 
-@pytest.mark.sanitized
 @pytest.mark.parametrize("outer, inner", [(3, 5), (2, 8), (4, 1)])
 @pytest.mark.parametrize("tiles", [1, 3, 11])
 def test_tiles(gpu_in_order, outer, inner, tiles):
@@ -138,6 +133,26 @@ def test_tiles(gpu_in_order, outer, inner, tiles):
     np.testing.assert_array_equal(fetch(gpu, top), np.repeat(bottom[:, None], tiles, axis=1))
     copy.tile_backward(put(gpu, top_diff), bottom_diff, tiles, inner)
     np.testing.assert_allclose(fetch(gpu, bottom_diff), top_diff.sum(axis=1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.sanitized
+@pytest.mark.parametrize("inner", [3, 4])
+def test_every_kernel(gpu, inner):
+    whole = random(2, 11, inner)
+    pieces = [gpu.array((2, size, inner)) for size in (1, 8, 2)]
+    copy.cut(put(gpu, whole), pieces, [1, 8, 2], 1)
+    joined = gpu.array(whole.shape)
+    copy.join(pieces, joined, [1, 8, 2], 1)
+    part = gpu.array((2, 6, inner))
+    copy.cut_window(joined, part, (0, 3, 0))
+    copy.add_up([part, part, part], part)
+    copy.put_window(part, joined, (0, 3, 0))
+    whole[:, 3:9] *= 3
+    np.testing.assert_array_equal(fetch(gpu, joined), whole)
+    tiles, summed = gpu.array((2, 2, 11, inner)), gpu.array(whole.shape)
+    copy.tile_forward(joined, tiles, 2, 11 * inner)
+    copy.tile_backward(tiles, summed, 2, 11 * inner)
+    np.testing.assert_array_equal(fetch(gpu, summed), 2 * whole)
 
 
 def test_what_does_not_fit_is_refused(gpu):
