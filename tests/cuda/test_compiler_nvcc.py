@@ -6,6 +6,7 @@ import time
 import pytest
 
 from caffe_spn.cuda import nvcc
+from caffe_spn.cuda.compiler import compile_cubin
 from caffe_spn.cuda.compiler_base import CompilerUnusable, Program
 from caffe_spn.errors import DeviceError
 from tests.cuda.compilers import real
@@ -60,16 +61,31 @@ def test_hangs(script, program, tmp_path, monkeypatch):
     assert not runs(child), "its child runs on"
 
 
-def test_no_cpp_compiler(program, tmp_path, monkeypatch):
+@pytest.fixture
+def no_cpp_compiler(tmp_path, monkeypatch):
+    """nvcc, found, where PATH has what it is made of but no C++ compiler."""
     compiler = real("nvcc")
     (tmp_path / "bin").mkdir()
     for name in ("sh", "dirname", "basename", "rm"):
         (tmp_path / "bin" / name).symlink_to(f"/bin/{name}")
+    monkeypatch.setenv("CAFFE_SPN_NVCC", str(compiler.path))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return compiler
+
+
+def test_no_cpp_compiler(no_cpp_compiler, program):
+    compiler = no_cpp_compiler
     with pytest.raises(CompilerUnusable) as caught:
         compiler.compile(program, "sm_90", ())
     assert "Failed to preprocess host compiler properties" in caught.value.message
     assert "pip install nvidia-cuda-nvrtc" in caught.value.help
+
+
+def test_no_cpp_compiler_leaves_nvrtc(no_cpp_compiler, program, tmp_path, monkeypatch, caplog):
+    real("NVRTC")
+    monkeypatch.setenv("CAFFE_SPN_CACHE", str(tmp_path / "cache"))
+    assert compile_cubin(str(program.path), (9, 0)).startswith(b"\x7fELF")
+    assert "Failed to preprocess host compiler properties" in caplog.text
 
 
 def test_cpp_compiler_that_nvcc_does_not_support(script, program):
