@@ -66,6 +66,7 @@ def label_forward(name: str, scores: DeviceArray, labels: Labels, outcome: Outco
     """
     kernel = f"{name}_forward"
     labels.check(kernel, scores=scores)
+    _check_matrix(kernel, labels, *more)
     count = labels.positions
     arguments = (scores, *labels.arguments(), count, labels.inner, *more)
     finish(partials(SOURCE, kernel, count, *arguments), outcome, labels.array)
@@ -87,8 +88,15 @@ def label_backward(
     """
     kernel = f"{name}_backward"
     labels.check(kernel, scores=scores, diff=diff)
+    _check_matrix(kernel, labels, *more)
     if not diff.size:
         return
     grid = blocks(labels.positions), min(-(-labels.classes // CHUNK), MOST_ROWS)
     arguments = (scores, *labels.arguments(), labels.positions, labels.inner, *more)
     runtime().launch(SOURCE, kernel, grid, THREADS, *arguments, loss_diff, summary, diff)
+
+
+def _check_matrix(kernel: str, labels: Labels, *more) -> None:
+    for array, axes in zip(more, (2, 1), strict=False):
+        if isinstance(array, DeviceArray):
+            check(kernel, labels.classes**axes, **{"matrix" if axes == 2 else "row_sums": array})

@@ -146,12 +146,12 @@ def _each(source: str, kernel: str, count: int, *arguments) -> None:
         runtime().launch(source, kernel, blocks(count), THREADS, *arguments)
 
 
-def partials(source, kernel, count: int, *arguments, block: int = THREADS):
+def partials(source, kernel, count: int, *arguments, block: int = THREADS, shared: int = 0):
     """Launch the first step of a sum of `count` terms; its tallies, and how many they are."""
     parts = blocks(count) if count else 0
     tallies = runtime().scratch(TALLY * max(1, parts))
     if parts:
-        runtime().launch(source, kernel, parts, block, *arguments, tallies)
+        runtime().launch(source, kernel, parts, block, *arguments, tallies, shared=shared)
     return tallies, parts
 
 

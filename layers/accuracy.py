@@ -7,11 +7,12 @@ import numpy as np
 
 from caffe_spn.layer import Layer, register
 from caffe_spn.layers.loss import check_label_count, read_labels
+from caffe_spn.layers.loss_gpu import LabelsOnGpu
 from caffe_spn.layers.softmax import around_axis
 
 
 @register("Accuracy", bottoms=("scores", "labels"), tops=("accuracy", "per_class?"), in_place=False)
-class Accuracy(Layer):
+class Accuracy(LabelsOnGpu, Layer):
     """accuracy = the share of positions whose label is among the `top_k` best scores
 
     Parameters
@@ -59,6 +60,7 @@ class Accuracy(Layer):
     """
 
     no_backward_bottoms = (0, 1)
+    ignore_remedy = "accuracy_param { ignore_label: ... }"
 
     def setup(self, bottom, top):
         param = self.layer_param.accuracy_param
@@ -82,8 +84,9 @@ class Accuracy(Layer):
 
     def forward_cpu(self, bottom, top):
         outer, classes, inner = self.dims
-        remedy = "accuracy_param { ignore_label: ... }"
-        labels, counted = read_labels(self, bottom[1], classes, self.ignore_label, remedy)
+        labels, counted = read_labels(
+            self, bottom[1], classes, self.ignore_label, self.ignore_remedy
+        )
         labels = labels.reshape(outer, 1, inner)
         counted = np.full(labels.shape, True) if counted is None else counted.reshape(labels.shape)
         scores = bottom[0].data.reshape(self.dims)
@@ -104,3 +107,19 @@ class Accuracy(Layer):
                 "has no gradient; it measures, and cannot be a loss",
                 help="leave out its loss_weight; train with SoftmaxWithLoss",
             )
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda.accuracy import accuracy
+
+        _, classes, inner = self.dims
+        per_class = counts = None
+        if len(top) == 2:
+            per_class = top[1].new_gpu_data
+            counts = self.gpu_workspace("counts", (2 * classes,), np.int32)
+        labels = self.gpu_labels(bottom[1], classes, inner)
+        outcome = self.gpu_outcome(top, 0)
+        accuracy(bottom[0].gpu_data, labels, self.top_k, outcome, counts, per_class)
+        self.watch_labels(bottom[1], classes)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        self.backward_cpu(top, propagate_down, bottom)  # refuses

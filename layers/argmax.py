@@ -102,7 +102,7 @@ class ArgMax(Layer):
             found = np.take_along_axis(x, indices, 1) if self.param.out_max_val else indices
             y[...] = found.reshape(y.shape)
             return
-        rows = y.reshape(self.dims[0], -1, self.param.top_k)
+        rows = y.reshape(y.shape[:3])
         rows[:, 0] = indices[:, :, 0]
         if self.param.out_max_val:
             rows[:, 1] = np.take_along_axis(x, indices, 1)[:, :, 0]
@@ -113,3 +113,20 @@ class ArgMax(Layer):
                 "has no gradient: an index does not change with the values",
                 help="put 'propagate_down: false' at the layer that uses its top",
             )
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda.argmax import argmax
+
+        y, count, inner = top[0].new_gpu_data, self.param.top_k, self.dims[2]
+        indices, values, steps = y, None, (count * inner, inner)
+        if self.param.HasField("axis"):
+            if self.param.out_max_val:
+                indices, values = None, y
+        else:
+            steps = (count, 1)
+            if self.param.out_max_val and y.size:
+                values, steps = y.part(count, (y.size - count,)), (2 * count, 1)
+        argmax(bottom[0].gpu_data, self.dims, count, indices, values, steps)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        self.backward_cpu(top, propagate_down, bottom)  # refuses

@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 
+from caffe_spn.blob import Blob
 from caffe_spn.cpu import softmax
 from caffe_spn.layer import register
 from caffe_spn.layers.loss import (
@@ -18,6 +19,7 @@ from caffe_spn.layers.loss import (
     normalizer,
     read_labels,
 )
+from caffe_spn.layers.loss_gpu import LabelsOnGpu, gpu_divisor
 from caffe_spn.layers.softmax import around_axis
 from caffe_spn.proto import binary, caffe_pb2
 from caffe_spn.proto.blobs import blob_proto_to_array
@@ -26,7 +28,7 @@ from caffe_spn.proto.blobs import blob_proto_to_array
 @register(
     "InfogainLoss", bottoms=("scores", "labels", "infogain?"), tops=("loss", "probabilities?")
 )
-class InfogainLoss(LossLayer):
+class InfogainLoss(LabelsOnGpu, LossLayer):
     """loss = -sum over positions and classes c of H[label, c] log softmax(x)[c] / normalizer
 
     With the unit matrix as H it is SoftmaxWithLoss.
@@ -89,6 +91,7 @@ class InfogainLoss(LossLayer):
     """
 
     no_backward_bottoms = (1, 2)
+    ignore_remedy = "loss_param { ignore_label: ... }"
 
     def setup(self, bottom, top):
         param = self.layer_param.loss_param
@@ -115,7 +118,13 @@ class InfogainLoss(LossLayer):
                 help="name a file in infogain_loss_param { source }, or a blob as third bottom",
             )
         blob_proto = binary.read(source, caffe_pb2.BlobProto)
-        return blob_proto_to_array(blob_proto).astype(self.dtype)
+        array = blob_proto_to_array(blob_proto)
+        blob = Blob(array.shape, self.dtype)
+        blob.data[...] = array
+        return blob
+
+    def _matrix(self, bottom):
+        return bottom[2] if self.matrix is None else self.matrix
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
@@ -125,10 +134,10 @@ class InfogainLoss(LossLayer):
         check_label_count(self, scores, labels, axis, outer * inner)
         if classes == 0:
             raise self.shape_error(f"bottom 0 (scores) is {scores.shape}: it has no classes")
-        matrix = bottom[2].shape if self.matrix is None else self.matrix.shape
-        if np.prod(matrix, dtype=np.int64) != classes**2:
+        matrix = self._matrix(bottom)
+        if matrix.count != classes**2:
             raise self.shape_error(
-                f"has an infogain matrix of shape {tuple(matrix)}; bottom 0 (scores) is"
+                f"has an infogain matrix of shape {matrix.shape}; bottom 0 (scores) is"
                 f" {scores.shape} with {classes} classes along axis {axis}, so it must have"
                 f" {classes} x {classes} elements",
                 help="row i, column j says what predicting class j is worth where i is right",
@@ -152,10 +161,10 @@ class InfogainLoss(LossLayer):
     def _weights(self, bottom):
         """H[label] at each position, as (outer, classes, inner), and how many positions count."""
         outer, classes, inner = self.dims
-        remedy = "loss_param { ignore_label: ... }"
-        labels, counted = read_labels(self, bottom[1], classes, self.ignore_label, remedy)
-        matrix = bottom[2].data if self.matrix is None else self.matrix
-        columns = matrix.reshape(classes, classes).T
+        labels, counted = read_labels(
+            self, bottom[1], classes, self.ignore_label, self.ignore_remedy
+        )
+        columns = self._matrix(bottom).cpu_data.reshape(classes, classes).T
         labels = labels.reshape(outer, inner)
         if counted is not None:
             counted = counted.reshape(outer, inner)
@@ -177,3 +186,40 @@ class InfogainLoss(LossLayer):
         np.multiply(prob, weights.sum(axis=1, keepdims=True), out=diff)
         diff -= weights
         diff *= float(top[0].diff) / self.divisor
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import label_losses, reduction, softmax
+        from caffe_spn.cuda.runtime import runtime
+
+        outer, classes, inner = self.dims
+        prob, row_sums = self._gpu_prob(), self._gpu_row_sums()
+        softmax.forward(bottom[0].gpu_data, prob, self.dims)
+        if len(top) == 2:
+            runtime().copy(top[1].new_gpu_data, prob)
+        matrix = self._gpu_matrix(bottom)
+        reduction.row_sums("sum", matrix, row_sums)
+        labels = self.gpu_labels(bottom[1], classes, inner)
+        outcome = self.gpu_outcome(top, gpu_divisor(self.normalization, outer, inner))
+        label_losses.label_forward("infogain", prob, labels, outcome, matrix)
+        self.watch_labels(bottom[1], classes)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        self.refuse_label_gradient(propagate_down)
+        if not propagate_down[0]:
+            return
+        from caffe_spn.cuda import label_losses
+
+        _, classes, inner = self.dims
+        labels = self.gpu_labels(bottom[1], classes, inner)
+        arrays = top[0].gpu_diff, self.gpu_summary, bottom[0].new_gpu_diff
+        more = self._gpu_matrix(bottom), self._gpu_row_sums()
+        label_losses.label_backward("infogain", self._gpu_prob(), labels, *arrays, *more)
+
+    def _gpu_prob(self):
+        return self.gpu_workspace("prob", self.dims)
+
+    def _gpu_row_sums(self):
+        return self.gpu_workspace("row_sums", self.dims[1:2])
+
+    def _gpu_matrix(self, bottom):
+        return self._matrix(bottom).gpu_data.reshaped(self.dims[1], self.dims[1])

@@ -4,6 +4,7 @@ import pytest
 import caffe_spn as caffe
 from caffe_spn.cuda import losses
 from caffe_spn.errors import DataError, ShapeError
+from caffe_spn.io import array_to_blobproto
 from tests import golden_cases
 from tests.cuda import both_devices
 from tests.layers.running import Run, normal
@@ -37,6 +38,8 @@ LOSSES = {
     "multinomial": (MULTINOMIAL, probabilities(300, 18), classes(18, 300)),
     "contrastive": (CONTRASTIVE, normal(33, 45), normal(33, 45, seed=1), classes(2, 33)),
 }
+INFOGAIN = 'type: "InfogainLoss" loss_param { ignore_label: 255 }'
+LOSSES["infogain"] = (INFOGAIN, *LOSSES["softmax"][1:], normal(1, 1, 11, 11, seed=2))
 EACH_LOSS = pytest.mark.parametrize("name", LOSSES)
 
 
@@ -59,7 +62,8 @@ def test_equal_in_bits(gpu, name):
 @EACH_LOSS
 def test_no_examples(gpu, name):
     definition, *bottoms = LOSSES[name]
-    both_devices.compare(gpu, definition, *(b[:0] for b in bottoms))
+    none = [b if b.shape[:2] == (1, 1) else b[:0] for b in bottoms]  # all but infogain's matrix
+    both_devices.compare(gpu, definition, *none)
 
 
 @pytest.mark.parametrize("param", DIVISORS)
@@ -110,6 +114,24 @@ def test_contrastive_margins(gpu, param):
     both_devices.compare(gpu, definition, *LOSSES["contrastive"][1:])
 
 
+@pytest.mark.parametrize("mode", ["FULL", "VALID", "BATCH_SIZE", "NONE"])
+def test_infogain_normalisation_and_probabilities(gpu, mode):
+    definition = INFOGAIN.replace("}", f"normalization: {mode} }}")
+    x, labels = normal(2, 4, 3, 5), labels_for(2, (3, 5), 4)
+    both_devices.compare(gpu, definition, x, labels, normal(4, 4), tops=2, gradient=False)
+
+
+def test_infogain_uploads_its_matrix_once(gpu, tmp_path):
+    path = tmp_path / "matrix.binaryproto"
+    path.write_bytes(array_to_blobproto(normal(1, 1, 3, 3)).SerializeToString())
+    definition = f'{INFOGAIN} infogain_loss_param {{ source: "{path}" }}'
+    run = both_devices.compare(gpu, definition, normal(2, 3), np.array([0, 2]))
+    caffe.set_mode_gpu()
+    uploads = gpu.uploads
+    run.forward()
+    assert gpu.uploads == uploads
+
+
 def test_contrastive_equal_vectors(gpu):
     x = normal(3, 4)
     both_devices.compare(gpu, CONTRASTIVE, x, x, [0, 1, 0])
@@ -137,6 +159,7 @@ WRONG = {
     "softmax": (loss("ignore_label: 7"), (2, 4, 3, 5), (2, 3, 5)),
     "hinge": (HINGE, (30, 4), (30,)),
     "multinomial": (MULTINOMIAL, (30, 4), (30,)),
+    "infogain": ('type: "InfogainLoss"', (2, 4, 3, 5), (2, 3, 5), normal(4, 4)),
 }
 
 
@@ -144,15 +167,15 @@ WRONG = {
 @pytest.mark.parametrize("wrong", [4, -1, 255, np.nan, 1e20, -np.inf])
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_labels(gpu, name, wrong):
-    definition, shape, label_shape = WRONG[name]
+    definition, shape, label_shape, *more = WRONG[name]
     labels = np.zeros(label_shape)
     labels.flat[[17, 28]] = wrong
     with pytest.raises(DataError) as on_cpu:
-        Run(definition, normal(*shape), labels)
+        Run(definition, normal(*shape), labels, *more)
     caffe.set_mode_gpu()
-    run = Run(definition, normal(*shape), labels)
+    run = Run(definition, normal(*shape), labels, *more)
     run.top[0].diff[...] = 1
-    run.layer.backward(run.top, [True, False], run.bottom)
+    run.layer.backward(run.top, [True] + [False] * (len(run.bottom) - 1), run.bottom)
     with pytest.raises(DataError) as on_gpu:
         run.out.item()
     assert str(on_gpu.value) == str(on_cpu.value)
@@ -197,7 +220,7 @@ def test_shapes_must_fit(gpu):
 
 
 TYPES = ("SoftmaxWithLoss", "SigmoidCrossEntropyLoss", "EuclideanLoss", "HingeLoss")
-TYPES += ("MultinomialLogisticLoss", "ContrastiveLoss")
+TYPES += ("MultinomialLogisticLoss", "ContrastiveLoss", "InfogainLoss")
 
 
 @pytest.mark.parametrize("case", golden_cases.cases("layer", types=TYPES), ids=golden_cases.case_id)
