@@ -42,6 +42,8 @@ class Layer(GpuLayer):
         Of parameters and tops; float32 except when gradients are checked.
     param_propagate_down : list of bool
         Whether each parameter's diff is wanted.
+    needs_backward : bool
+        Whether the net runs this layer backward; if not, forward need not keep anything for it.
     param_str : str
         What the definition hands to a Python layer; never evaluated by the package.
     """
@@ -52,6 +54,7 @@ class Layer(GpuLayer):
     in_place_allowed: ClassVar[bool] = True
     is_loss: ClassVar[bool] = False
     no_backward_bottoms: ClassVar[tuple[int, ...]] = ()
+    needs_backward = True
 
     def __init__(self, layer_param=None, phase: int | None = None, dtype=np.float32):
         self.layer_param = caffe_pb2.LayerParameter() if layer_param is None else layer_param

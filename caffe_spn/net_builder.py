@@ -113,6 +113,8 @@ class NetBuilder:
         drop_idle_backward(self)
         if self.param.force_backward:
             force_backward(self)
+        for layer, needed in zip(self.layers, self.layer_need_backward, strict=True):
+            layer.needs_backward = needed
         return self
 
     @property

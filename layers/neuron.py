@@ -42,7 +42,7 @@ class NeuronLayer(Layer):
         from caffe_spn.cuda.runtime import runtime
 
         x = bottom[0].gpu_data
-        if self.keeps_input and bottom[0] is top[0]:
+        if self.keeps_input and self.needs_backward and bottom[0] is top[0]:
             runtime().copy(self.gpu_workspace("input", x.shape), x)
         pointwise.forward(self.formula[0], x, top[0].new_gpu_data, *self._formula_parameters())
 

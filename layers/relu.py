@@ -118,7 +118,7 @@ class PReLU(NeuronLayer):
 
     def forward_cpu(self, bottom, top):
         x = bottom[0].data
-        if self.in_place:
+        if self.in_place and self.needs_backward:
             # The slope's gradient needs the input, which the output overwrites.
             saved = self.workspace("saved", x.shape)
             saved[...] = x
@@ -142,7 +142,8 @@ class PReLU(NeuronLayer):
         from caffe_spn.cuda import prelu
 
         x, slopes = bottom[0].gpu_data, self.blobs[0].gpu_data
-        saved = self.gpu_workspace("saved", x.shape) if self.in_place else None
+        keeps = self.in_place and self.needs_backward
+        saved = self.gpu_workspace("saved", x.shape) if keeps else None
         prelu.forward(x, slopes, top[0].new_gpu_data, self.dims, saved)
 
     def backward_gpu(self, top, propagate_down, bottom):

@@ -161,7 +161,7 @@ class Scale(BroadcastLayer):
 
     def forward_cpu(self, bottom, top):
         x, y = (b.data.reshape(self.dims) for b in (bottom[0], top[0]))
-        if self.in_place:
+        if self.in_place and self.needs_backward:
             # The scale's gradient needs the input, which the output overwrites.
             self.workspace("saved", self.dims)[...] = x
         np.multiply(x, self.spread(self.operand), out=y)
@@ -186,7 +186,8 @@ class Scale(BroadcastLayer):
 
         x, factors = bottom[0].gpu_data, self.operand.gpu_data
         summands = None if self.bias is None else self.bias.gpu_data
-        saved = self.gpu_workspace("saved", x.shape) if self.in_place else None
+        keeps = self.in_place and self.needs_backward
+        saved = self.gpu_workspace("saved", x.shape) if keeps else None
         scale.scale(x, top[0].new_gpu_data, self.dims, factors, summands, saved)
 
     def backward_gpu(self, top, propagate_down, bottom):

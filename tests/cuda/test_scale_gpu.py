@@ -72,6 +72,21 @@ def test_nothing_is_copied_between_passes(gpu):
     assert (gpu.uploads, gpu.downloads) == before
 
 
+@pytest.mark.parametrize(("force", "kept"), [("", False), ("force_backward: true", True)])
+@pytest.mark.parametrize("set_mode", ["set_mode_cpu", "set_mode_gpu"])
+def test_input_is_kept_only_for_a_backward_pass(set_mode, force, kept, gpu, tmp_path):
+    getattr(caffe_spn, set_mode)()
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        force + ' layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 3 } } }'
+        ' layer { name: "s" type: "Scale" bottom: "x" top: "x" scale_param { axis: 0 } }'
+    )
+    net = caffe_spn.Net(path, caffe_spn.TEST)
+    net.forward()
+    layer = net.layer_dict["s"]
+    assert bool(layer._workspaces or layer._gpu_workspaces) == kept
+
+
 def on_device(gpu, array, start=0):
     """A copy that begins `start` elements behind an aligned address."""
     target = gpu.array((array.size + start,)).part(start, array.shape)
