@@ -140,3 +140,35 @@ class Im2col(MovingKernel):
     def backward_cpu(self, top, propagate_down, bottom):
         if propagate_down[0]:
             col2im(self.columns(top[0].diff), self.images(bottom[0].diff), self.geometry)
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import im2col as gpu
+
+        if self.spatial_axes > gpu.MOST_AXES:
+            super().forward_gpu(bottom, top)
+            return
+        for pair in self._pairs(bottom[0].gpu_data, top[0].new_gpu_data):
+            gpu.im2col(*pair)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import im2col as gpu
+
+        if self.spatial_axes > gpu.MOST_AXES:
+            super().backward_gpu(top, propagate_down, bottom)
+            return
+        if propagate_down[0]:
+            for x, columns, window in self._pairs(bottom[0].new_gpu_diff, top[0].gpu_diff):
+                gpu.col2im(columns, x, window)
+
+    def _pairs(self, x, columns):
+        """Each image, its columns as a matrix, and where the kernel stands: on the device."""
+        from caffe_spn.cuda.im2col import Window
+
+        axis = self.channel_axis
+        shape, out = x.shape[axis:], columns.shape[axis + 1 :]
+        window = Window(self.geometry, shape[1:], out)
+        rows = shape[0] * self.offsets
+        for n in range(math.prod(x.shape[:axis])):
+            image = x.part(n * math.prod(shape), (1, *shape))
+            step = rows * window.positions
+            yield image, columns.part(n * step, (rows, window.positions)), window
