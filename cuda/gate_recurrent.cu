@@ -9,15 +9,13 @@
 #include "recurrence.cuh"
 #ifdef LONG_LINES
 #include "recurrence_long.cuh"
-constexpr int LINES = LINE_FLOATS;
 #else
 #include "recurrence_scan.cuh"
-constexpr int LINES = 0;
 #endif
 
 static_assert(G == 3, "the layer has three gates");
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     scan_maps(const float *__restrict__ x, const float *__restrict__ g1,
               const float *__restrict__ g2, const float *__restrict__ g3, float *__restrict__ h,
               int H, int W, int direction) {
@@ -28,8 +26,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     });
 }
 
-// lines: LINES max(H, W) floats for each block.
-extern "C" __global__ void __launch_bounds__(THREADS)
+// lines: LINE_FLOATS max(H, W) floats for each block.
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     scan_maps_backward(const float *__restrict__ x, const float *__restrict__ g1,
                        const float *__restrict__ g2, const float *__restrict__ g3,
                        const float *__restrict__ h, const float *__restrict__ h_diff,
@@ -38,7 +36,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const size_t place = (size_t)blockIdx.x * H * W;
     const float *gates[G] = {g1 + place, g2 + place, g3 + place};
     float *gate_diffs[G] = {d1 + place, d2 + place, d3 + place};
-    float *block_lines = lines + (size_t)blockIdx.x * LINES * (H > W ? H : W);
+    float *block_lines = lines + (size_t)blockIdx.x * LINE_FLOATS * (H > W ? H : W);
     const OutDiff out = {h_diff + place, nullptr, 1.f};
     with_direction(direction, [&](auto d) {
         scan_backward(Scan<decltype(d)::index>{H, W}, Rule(), x + place, gates, h + place, out,

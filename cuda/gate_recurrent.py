@@ -17,7 +17,8 @@ from caffe_spn.cuda.recurrence import (
 from caffe_spn.cuda.runtime import runtime
 
 SOURCE = "gate_recurrent.cu"
-VARIANTS = (*ONE_WARP, *SEVERAL_WARPS)
+# Of the longer lines, those of one warp too take the variant for several.
+VARIANTS = (*ONE_WARP[:2], *SEVERAL_WARPS)
 GATES = 3
 OPTIONS = [(*v.options, aligned) for v in (*VARIANTS, IN_MEMORY) for aligned in LAYOUTS]
 

@@ -31,7 +31,8 @@
 
 constexpr int G = GATES;
 constexpr int R = ELEMENTS;
-constexpr int S = STEPS;
+// Values that are read one at a time take more registers for their addresses.
+constexpr int S = ALIGNED || STEPS == 2 ? STEPS : STEPS / 2;
 constexpr int WARPS = THREADS / 32;
 
 template <int D>

@@ -9,6 +9,9 @@
 #pragma once
 #include "recurrence.cuh"
 
+// scan_backward needs no work space.
+constexpr int LINE_FLOATS = 0;
+
 // The first and the last element of each warp's part of a line.
 struct Edges {
     float first[WARPS], last[WARPS];

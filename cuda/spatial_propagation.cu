@@ -15,10 +15,8 @@
 #include "recurrence.cuh"
 #ifdef LONG_LINES
 #include "recurrence_long.cuh"
-constexpr int LINES = LINE_FLOATS;
 #else
 #include "recurrence_scan.cuh"
-constexpr int LINES = 0;
 #endif
 
 constexpr int DIRECTIONS = 4;
@@ -92,7 +90,7 @@ __device__ __forceinline__ void for_elements(int H, int W, int pitch, F f) {
 }
 
 // Grid: N C. Shared memory: 4 H pitch floats. `h` (4, N, C, H, W) and `winners` may be null.
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, 1)
     propagate_maps(const float *__restrict__ x, const float *__restrict__ guidance,
                    float *__restrict__ out, float *__restrict__ h,
                    unsigned char *__restrict__ winners, int C, int H, int W, int pitch,
@@ -122,7 +120,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 }
 
 // Grid, shared memory: as above. guidance_diff is replaced, or added to with `add`.
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, 1)
     propagate_maps_backward(const float *__restrict__ x, const float *__restrict__ guidance,
                             const float *__restrict__ h, const unsigned char *__restrict__ winners,
                             const float *__restrict__ out_diff, float *__restrict__ x_diff,
@@ -151,7 +149,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 #else
 
 // Grid: (N C, 4). h (4, N, C, H, W): the four results.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     propagate_lines(const float *__restrict__ x, const float *__restrict__ guidance,
                     float *__restrict__ h, int C, int H, int W, float weight, float floor) {
     const size_t area = (size_t)H * W, map = blockIdx.x;
@@ -165,9 +163,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     });
 }
 
-// Grid: (N C, 4). x_diffs (4, N, C, H, W): the derivative by x of each direction. lines: LINES
-// max(H, W) floats for each block.
-extern "C" __global__ void __launch_bounds__(THREADS)
+// Grid: (N C, 4). x_diffs (4, N, C, H, W): the derivative by x of each direction. lines:
+// LINE_FLOATS max(H, W) floats for each block.
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     propagate_lines_backward(const float *__restrict__ x, const float *__restrict__ guidance,
                              const float *__restrict__ h, const unsigned char *__restrict__ winners,
                              const float *__restrict__ out_diff, float *__restrict__ x_diffs,
@@ -176,7 +174,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const size_t area = (size_t)H * W, map = blockIdx.x;
     const Rule rule = {weight, floor};
     const OutDiff out = {out_diff + map * area, winners ? winners + map * area : nullptr, factor};
-    float *block_lines = lines + ((size_t)blockIdx.y * gridDim.x + map) * LINES * (H > W ? H : W);
+    float *block_lines =
+        lines + ((size_t)blockIdx.y * gridDim.x + map) * LINE_FLOATS * (H > W ? H : W);
     with_direction(blockIdx.y, [&](auto direction) {
         constexpr int D = decltype(direction)::index;
         const size_t place = ((size_t)D * gridDim.x + map) * area;
