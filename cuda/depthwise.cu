@@ -1,6 +1,6 @@
 // Convolution in which every output channel reads one input channel, and its gradients. Such layers
-// do too little arithmetic for a product of matrices. Transposed it is the bilinear Deconvolution by
-// which networks sample up.
+// do too little arithmetic for a product of matrices. Transposed it is the bilinear Deconvolution
+// by which networks sample up.
 //
 // x is (N, C, H, W), w (K, 1, kh, kw), y (N, K, Ho, Wo), with K = C * repeat.
 #include "moving_kernel.cuh"
@@ -11,18 +11,18 @@ extern "C" __global__ void depthwise_forward(const float *x, const float *w, flo
                                              AXIS(horizontal)) {
     const Axis rows = MAKE_AXIS(vertical), lines = MAKE_AXIS(horizontal);
     for_each(i, count) {
-        const int line = i % lines.positions, row = i / lines.positions % rows.positions;
-        const int plane = i / lines.positions / rows.positions;
-        const int output = plane % outputs;
+        const Place place(i, rows.positions, lines.positions);
         // Planes of x are counted over images and channels, as those of y.
-        const float *source = x + static_cast<int64>(plane / repeat) * rows.size * lines.size;
-        const float *weight = w + static_cast<int64>(output) * rows.kernel * lines.kernel;
+        const float *source =
+            x + static_cast<int64>(place.plane / repeat) * rows.size * lines.size;
+        const float *weight =
+            w + static_cast<int64>(place.plane % outputs) * rows.kernel * lines.kernel;
         float sum = 0;
         for (int a = 0; a < rows.kernel; ++a) {
-            const int h = rows.pixel(row, a);
+            const int h = rows.pixel(place.row, a);
             if (h < 0) continue;
             for (int b = 0; b < lines.kernel; ++b) {
-                const int at = lines.pixel(line, b);
+                const int at = lines.pixel(place.column, b);
                 if (at >= 0)
                     sum += weight[a * lines.kernel + b] *
                            source[static_cast<int64>(h) * lines.size + at];
@@ -32,33 +32,42 @@ extern "C" __global__ void depthwise_forward(const float *x, const float *w, flo
     }
 }
 
-// A thread computes one element of x_diff: it visits only the offsets that can have seen it.
-extern "C" __global__ void depthwise_backward_data(const float *y_diff, const float *w,
-                                                   float *x_diff, int count, int channels,
-                                                   int repeat, AXIS(vertical), AXIS(horizontal)) {
-    const Axis rows = MAKE_AXIS(vertical), lines = MAKE_AXIS(horizontal);
+// A thread computes one element of x_diff: it visits only the offsets through which it was seen.
+__device__ __forceinline__ void backward_data(const float *y_diff, const float *w, float *x_diff,
+                                              int count, int channels, int repeat,
+                                              const Axis &rows, const Axis &lines) {
     const int taps = rows.kernel * lines.kernel;
     const int64 pixels = static_cast<int64>(rows.positions) * lines.positions;
     for_each(i, count) {
-        const int column = i % lines.size, h = i / lines.size % rows.size;
-        const int plane = i / lines.size / rows.size;
-        const int channel = plane % channels;
-        const float *source = y_diff + static_cast<int64>(plane) * repeat * pixels;
-        const float *weight = w + static_cast<int64>(channel) * repeat * taps;
+        const Place place(i, rows.size, lines.size);
+        const float *source = y_diff + static_cast<int64>(place.plane) * repeat * pixels;
+        const float *weight = w + static_cast<int64>(place.plane % channels) * repeat * taps;
         float sum = 0;
-        for (int a = rows.first(h); a < rows.kernel; a += rows.step()) {
-            const int row = rows.position(h, a);
-            if (row < 0) continue;
-            for (int b = lines.first(column); b < lines.kernel; b += lines.step()) {
-                const int line = lines.position(column, b);
-                if (line < 0) continue;
-                const int64 at = static_cast<int64>(row) * lines.positions + line;
+        for (Seen row(rows, place.row); row.any(); row.next())
+            for (Seen line(lines, place.column); line.any(); line.next()) {
+                const int tap = row.offset * lines.kernel + line.offset;
+                const int64 at = static_cast<int64>(row.position) * lines.positions + line.position;
                 for (int k = 0; k < repeat; ++k)
-                    sum += weight[k * taps + a * lines.kernel + b] * source[k * pixels + at];
+                    sum += weight[k * taps + tap] * source[k * pixels + at];
             }
-        }
         x_diff[i] = sum;
     }
+}
+
+extern "C" __global__ void depthwise_backward_data(const float *y_diff, const float *w,
+                                                   float *x_diff, int count, int channels,
+                                                   int repeat, AXIS(vertical), AXIS(horizontal)) {
+    backward_data(y_diff, w, x_diff, count, channels, repeat, MAKE_AXIS(vertical),
+                  MAKE_AXIS(horizontal));
+}
+
+// The same with what networks sample up by, known to the compiler: kernel 4, stride 2, one output
+// for each channel. Divisions become shifts.
+extern "C" __global__ void depthwise_double(const float *y_diff, const float *w, float *x_diff,
+                                            int count, int channels, int height, int width,
+                                            int pad_h, int pad_w, int rows, int lines) {
+    backward_data(y_diff, w, x_diff, count, channels, 1, Axis{height, 4, 2, pad_h, 1, rows},
+                  Axis{width, 4, 2, pad_w, 1, lines});
 }
 
 // A block adds up one element of w_diff over all images and positions, always in the same order.

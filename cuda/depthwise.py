@@ -9,6 +9,8 @@ from caffe_spn.cuda.runtime import THREADS, blocks, runtime
 from caffe_spn.errors import ShapeError
 
 SOURCE = "depthwise.cu"
+# Kernel, stride, dilation and outputs for each channel of what networks sample up by.
+DOUBLE = ((4, 4), (2, 2), (1, 1), 1)
 
 
 def forward(x: DeviceArray, w: DeviceArray, y: DeviceArray, geometry) -> None:
@@ -29,10 +31,15 @@ def forward(x: DeviceArray, w: DeviceArray, y: DeviceArray, geometry) -> None:
 def backward_data(y_diff: DeviceArray, w: DeviceArray, x_diff: DeviceArray, geometry) -> None:
     """x_diff = the transposed convolution of y_diff with w; shapes as for `forward`."""
     axes, repeat = _sizes("depthwise_backward_data", x_diff, w, y_diff, geometry)
-    if x_diff.size:
-        arguments = (y_diff, w, x_diff, x_diff.size, x_diff.shape[1], repeat, *axes)
-        grid = blocks(x_diff.size)
-        runtime().launch(SOURCE, "depthwise_backward_data", grid, THREADS, *arguments)
+    if not x_diff.size:
+        return
+    kernel, arguments = "depthwise_backward_data", (repeat, *axes)
+    if (geometry.kernel, geometry.stride, geometry.dilation, repeat) == DOUBLE:
+        kernel = "depthwise_double"
+        arguments = (*x_diff.shape[2:], *geometry.pad, *y_diff.shape[2:])
+    count, channels = x_diff.size, x_diff.shape[1]
+    arguments = (y_diff, w, x_diff, count, channels, *arguments)
+    runtime().launch(SOURCE, kernel, blocks(count), THREADS, *arguments)
 
 
 def backward_weights(y_diff: DeviceArray, x: DeviceArray, w_diff: DeviceArray, geometry) -> None:

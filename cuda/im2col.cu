@@ -37,21 +37,17 @@ extern "C" __global__ void col2im_2d(const float *columns, float *x, int images,
     const Axis rows = MAKE_AXIS(vertical), lines = MAKE_AXIS(horizontal);
     const int width = images * positions, taps = rows.kernel * lines.kernel;
     for_each(i, images * channels * rows.size * lines.size) {
-        const int w = i % lines.size, h = i / lines.size % rows.size;
-        const int channel = i / lines.size / rows.size % channels;
-        const int image = i / lines.size / rows.size / channels;
+        const Place place(i, rows.size, lines.size);
+        const int channel = place.plane % channels, image = place.plane / channels;
         const float *source = columns + static_cast<int64>(channel) * taps * width +
                               static_cast<int64>(image) * positions;
         float sum = add ? x[i] : 0;
-        for (int a = rows.first(h); a < rows.kernel; a += rows.step()) {
-            const int row = rows.position(h, a);
-            if (row < 0) continue;
-            for (int b = lines.first(w); b < lines.kernel; b += lines.step()) {
-                const int line = lines.position(w, b), at = row * lines.positions + line - first;
-                if (line >= 0 && at >= 0 && at < positions)
-                    sum += source[static_cast<int64>(a * lines.kernel + b) * width + at];
+        for (Seen row(rows, place.row); row.any(); row.next())
+            for (Seen line(lines, place.column); line.any(); line.next()) {
+                const int at = row.position * lines.positions + line.position - first;
+                const int tap = row.offset * lines.kernel + line.offset;
+                if (at >= 0 && at < positions) sum += source[static_cast<int64>(tap) * width + at];
             }
-        }
         x[i] = sum;
     }
 }

@@ -18,12 +18,46 @@ struct Axis {
         if (shifted < 0 || shifted % stride) return -1;
         return shifted / stride < positions ? shifted / stride : -1;
     }
+};
 
-    // Only offsets first(pixel), first + step(), ... can see a pixel.
-    __device__ __forceinline__ int first(int pixel) const {
-        return dilation == 1 ? (pixel + pad) % stride : 0;
+// All offsets through which positions see one pixel, with these positions:
+//     for (Seen row(rows, h); row.any(); row.next()) ... row.offset, row.position ...
+// Where there is no dilation this takes one division, and each step is an addition.
+struct Seen {
+    Axis axis;
+    int shifted, offset, position;
+
+    __device__ __forceinline__ Seen(const Axis &axis, int pixel)
+        : axis(axis), shifted(pixel + axis.pad), offset(0) {
+        if (axis.dilation == 1) {
+            offset = static_cast<uint32>(shifted) % axis.stride;
+            shifted -= offset;
+        }
+        position = static_cast<uint32>(shifted) / axis.stride;
+        if (!here()) next();
     }
-    __device__ __forceinline__ int step() const { return dilation == 1 ? stride : 1; }
+
+    __device__ __forceinline__ bool any() const { return offset < axis.kernel && shifted >= 0; }
+
+    __device__ __forceinline__ void next() {
+        do {
+            if (axis.dilation == 1) {
+                offset += axis.stride;
+                shifted -= axis.stride;
+                --position;
+            } else {
+                ++offset;
+                shifted -= axis.dilation;
+                position = shifted / axis.stride;
+            }
+        } while (any() && !here());
+    }
+
+  private:
+    __device__ __forceinline__ bool here() const {
+        return position < axis.positions &&
+               (axis.dilation == 1 || position * axis.stride == shifted);
+    }
 };
 
 // What a launcher passes for one axis, and the axis made of it.
@@ -35,3 +69,16 @@ struct Axis {
         name##_size, name##_kernel, name##_stride, name##_pad,           \
             name##_dilation, name##_positions                            \
     }
+
+// Where flat index i of planes (count, rows, columns) lies. Unsigned divisions are the cheaper.
+struct Place {
+    int plane, row, column;
+
+    __device__ __forceinline__ Place(int i, int rows, int columns) {
+        const uint32 pixels = rows * columns, at = i;
+        plane = at / pixels;
+        const uint32 pixel = at - plane * pixels;
+        row = pixel / columns;
+        column = pixel - row * columns;
+    }
+};

@@ -18,6 +18,8 @@ PLANAR = {
     "one pixel": ((1, 1, 1, 1), Geometry.square(1)),
     "3x3": ((2, 3, 5, 7), Geometry.square(3, pad=1)),
     "stride 2, kernel 4": ((2, 2, 6, 4), Geometry.square(4, 2, 1)),
+    "the same on odd sizes": ((2, 2, 7, 5), Geometry.square(4, 2, 1)),
+    "the same with other pads": ((1, 2, 4, 6), Geometry((4, 4), (2, 2), (0, 3), (1, 1))),
     "stride beyond the kernel": ((1, 2, 9, 8), Geometry.square(2, 3)),
     "dilation": ((1, 2, 7, 9), Geometry.square(3, 2, 2, 3)),
     "mixed": ((2, 2, 4, 9), Geometry((1, 3), (2, 1), (0, 2), (1, 2))),
