@@ -20,7 +20,7 @@ from contextlib import contextmanager
 
 from caffe_spn.cuda.compiler import compile_cubin
 from caffe_spn.cuda.driver import DeviceInfo, DeviceLost, Driver, OutOfDeviceMemory
-from caffe_spn.cuda.pycuda_import import import_driver, library
+from caffe_spn.cuda.pycuda_import import driver_version, import_driver, library
 from caffe_spn.errors import DeviceError
 
 # What a block can have without asking.
@@ -228,10 +228,23 @@ class PyCudaDriver(Driver):
     @_ours
     def load(self, source, options=()):
         image = compile_cubin(source, self._capability, options)
-        with self._pushed():
-            module = self.cuda.module_from_buffer(image)
+        try:
+            with self._pushed():
+                module = self.cuda.module_from_buffer(image)
+        except self.cuda.Error as error:
+            raise self._not_loaded(error, source) from error
         self._kept.append(module)
         return module
+
+    def _not_loaded(self, error, source: str) -> DeviceError:
+        ours = self._translated(error)
+        if isinstance(ours, (DeviceLost, OutOfDeviceMemory)):
+            return ours
+        return DeviceError(
+            f"the driver, which is for CUDA {driver_version()}, does not load what was compiled"
+            f" of {source}: {error}",
+            help="update it, or compile with an older CUDA release (docs/gpu.md)",
+        )
 
     @_ours
     def function(self, module, name):
