@@ -2,14 +2,6 @@
 #include "philox.cuh"
 #include "vectors.cuh"
 
-// A layer's random numbers: its seed, and how many forward passes there were. They lie on the
-// device so that a pass can be repeated as it was enqueued, and still draws anew.
-struct Draws {
-    uint64 seed, passes;
-};
-
-extern "C" __global__ void dropout_next_pass(Draws *draws) { ++draws->passes; }
-
 // y = x scale where the element's random word is at least `threshold`, else 0; y may be x.
 extern "C" __global__ void dropout(const float *x, float *y, int count, const Draws *draws,
                                    uint32 threshold, float scale) {

@@ -28,3 +28,9 @@ struct Philox {
         return static_cast<uint32>(value >> (32 * index));
     }
 };
+
+// A layer's random numbers: its seed, and how many forward passes there were. They lie on the
+// device so that a pass can be repeated as it was enqueued, and still draws anew.
+struct Draws {
+    uint64 seed, passes;
+};

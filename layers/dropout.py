@@ -5,7 +5,6 @@ Source: `DropoutLayer` of BVLC Caffe; N. Srivastava et al., "Dropout", 2014.
 
 import numpy as np
 
-from caffe_spn.blob import Blob
 from caffe_spn.layer import register
 from caffe_spn.layers.neuron import NeuronLayer
 from caffe_spn.layers.own_random import OwnRandom
@@ -43,8 +42,6 @@ class Dropout(OwnRandom, NeuronLayer):
 
     def setup(self, bottom, top):
         self.ratio = self.layer_param.dropout_param.dropout_ratio
-        # On a GPU: the seed, and the number of passes. The device counts them itself.
-        self.draws: Blob | None = None
         self.start_random()
 
     def _check_ratio(self) -> None:
@@ -86,9 +83,7 @@ class Dropout(OwnRandom, NeuronLayer):
         x = bottom[0].gpu_data
         if self.phase == TRAIN:
             self._check_ratio()
-            self._start_draws()
-            dropout.next_pass(self.draws.mutable_gpu_data)
-            dropout.dropout(x, top[0].new_gpu_data, self.draws.gpu_data, self.ratio)
+            dropout.dropout(x, top[0].new_gpu_data, self.next_gpu_draws(), self.ratio)
         elif bottom[0] is not top[0]:
             runtime().copy(top[0].new_gpu_data, x)
 
@@ -103,19 +98,3 @@ class Dropout(OwnRandom, NeuronLayer):
             dropout.dropout(top_diff, bottom[0].new_gpu_diff, self.draws.gpu_data, self.ratio)
         elif bottom[0] is not top[0]:
             runtime().copy(bottom[0].new_gpu_diff, top_diff)
-
-    def _start_draws(self) -> None:
-        if self.draws is None:
-            self.draws = Blob((2,), np.uint64)
-            self.draws.data[...] = self.rng.integers(2**63), 0
-
-    def state(self):
-        drawn = {} if self.draws is None else {"draws": self.draws.cpu_data.tolist()}
-        return {**super().state(), **drawn}
-
-    def restore_state(self, state):
-        super().restore_state(state)
-        self.draws = None
-        if "draws" in state:
-            self.draws = Blob((2,), np.uint64)
-            self.draws.data[...] = state["draws"]

@@ -7,6 +7,7 @@ import pytest
 
 import caffe_spn
 from caffe_spn.cuda import dropout as kernels
+from caffe_spn.cuda.draws import next_pass
 from tests import golden_cases
 from tests.cuda import both_devices
 from tests.layers.running import TEST, Run, normal
@@ -40,7 +41,7 @@ def test_elements_are_kept_as_philox_says(start, gpu):
     draws, x = gpu.array((2,), np.uint64), gpu.array((count + 1,)).part(start, (count,))
     gpu.upload(draws, np.array([seed, passes], np.uint64))
     gpu.upload(x, np.ones(count, np.float32))
-    kernels.next_pass(draws)
+    next_pass(draws)
     kernels.dropout(x, x, draws, ratio)
     got = np.empty(count, np.float32)
     gpu.download(got, x)
@@ -117,7 +118,7 @@ def test_ratio_is_checked(gpu):
 
 def test_draws_are_two_numbers(gpu):
     with pytest.raises(caffe_spn.errors.ShapeError, match=r"draws is \(3,\) \(uint64\)"):
-        kernels.next_pass(gpu.array((3,), np.uint64))
+        next_pass(gpu.array((3,), np.uint64))
 
 
 @pytest.mark.parametrize(
