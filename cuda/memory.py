@@ -100,10 +100,16 @@ class Pool:
     def _allocate(self, size: int, most_held: int) -> Block:
         with self._lock:
             self._collect()
-            address, size = self._take(size) or self._new(size, most_held)
+            found = self._take(size)
+            if found is None:
+                self._trim(most_held)
+        # Without the lock: PyCUDA collects garbage where memory is short.
+        address, size = found or (self.driver.allocate(size), size)
+        with self._lock:
+            self._addresses.add(address)
             self._in_use += size
             self.peak = max(self.peak, self._in_use + self._held)
-            return Block(address, size, self._returned)
+        return Block(address, size, self._returned)
 
     def release_held(self) -> None:
         """Give everything that is not in use back to the driver."""
@@ -143,12 +149,6 @@ class Pool:
         size = self._sizes.pop(index)
         self._held -= size
         return self._free[size].pop(), size
-
-    def _new(self, size: int, most_held: int) -> tuple[int, int]:
-        self._trim(most_held)
-        address = self.driver.allocate(size)
-        self._addresses.add(address)
-        return address, size
 
     def _trim(self, most: int) -> None:
         """Give the largest held blocks back until at most `most` bytes are held."""

@@ -10,13 +10,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from caffe_spn.cuda.array import DeviceArray
-from caffe_spn.cuda.driver import (
-    OLDEST_CAPABILITY,
-    DeviceInfo,
-    DeviceLost,
-    Driver,
-    OutOfDeviceMemory,
-)
+from caffe_spn.cuda.devices import checked, megabytes
+from caffe_spn.cuda.driver import DeviceInfo, DeviceLost, Driver, OutOfDeviceMemory
 from caffe_spn.cuda.memory import Pool
 from caffe_spn.cuda.programs import Arguments, Programs, three
 from caffe_spn.errors import DeviceError, ShapeError
@@ -64,10 +59,19 @@ class Runtime:
         self.programs = Programs(driver)
         self.libraries: dict[str, object] = {}
         self.before_close: list[Callable[[Runtime], None]] = []
-        self.stream = driver.new_stream()
+        try:
+            self.stream = driver.new_stream()
+        except DeviceError:  # the context is broken, since an earlier loss
+            driver.abandon()
+            raise
         self.launches = self.uploads = self.downloads = 0
         self.uploaded_bytes = self.downloaded_bytes = 0
         every_runtime.add(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, here or by the process that this one was forked from."""
+        return self._ended is not None
 
     def enter(self) -> None:
         """Make the device usable in this thread.
@@ -300,28 +304,6 @@ class _OfThread(threading.local):
     scratch: DeviceArray | None = None
 
 
-def checked(devices: Sequence[DeviceInfo], ordinal: int) -> DeviceInfo:
-    """The device of that number, if it can be used."""
-    if not 0 <= ordinal < len(devices):
-        count = len(devices)
-        there = {0: "there is none", 1: "there is one, number 0"}.get(
-            count, f"there are {count}, numbered from 0"
-        )
-        raise DeviceError(
-            f"GPU {ordinal} was asked for; {there}",
-            help="`caffe-spn device_query` lists them; CUDA_VISIBLE_DEVICES can hide some",
-        )
-    device = devices[ordinal]
-    if not device.supported:
-        major, minor = device.capability
-        raise DeviceError(
-            f"{device.name} has compute capability {major}.{minor}; at least"
-            f" {OLDEST_CAPABILITY[0]}.{OLDEST_CAPABILITY[1]} is needed",
-            help="use a GPU of 2018 or later, or compute on the CPU",
-        )
-    return device
-
-
 def _check_copy(device: DeviceArray, host: np.ndarray) -> None:
     if device.size != host.size or device.dtype != host.dtype or not host.flags.c_contiguous:
         order = "" if host.flags.c_contiguous else ", not C-contiguous"
@@ -329,8 +311,3 @@ def _check_copy(device: DeviceArray, host: np.ndarray) -> None:
             f"nothing is copied between a device array {device.shape} ({device.dtype}) and an array"
             f" {host.shape} ({host.dtype}{order})"
         )
-
-
-def megabytes(count: int) -> str:
-    """Bytes as text: '12.3 MB'."""
-    return f"{count / 1e6:,.1f} MB"

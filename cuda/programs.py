@@ -42,9 +42,9 @@ class Programs:
 
 
 def three(size: int | Sequence[int]) -> tuple[int, int, int]:
-    """The size of a grid or a block in three dimensions."""
+    """The size of a grid or a block in three dimensions, as Python's int, which PyCUDA needs."""
     if isinstance(size, (tuple, list)):
-        return (*size, 1, 1)[:3]
+        return (*map(int, size), 1, 1)[:3]
     return int(size), 1, 1
 
 

@@ -242,7 +242,7 @@ class PyCudaDriver(Driver):
             return ours
         return DeviceError(
             f"the driver, which is for CUDA {driver_version()}, does not load what was compiled"
-            f" of {source}: {error}",
+            f" of {source}: {str(error).rstrip(' -')}",
             help="update it, or compile with an older CUDA release (docs/gpu.md)",
         )
 

@@ -16,8 +16,9 @@ import gc
 import os
 import threading
 
+from caffe_spn.cuda.devices import checked, megabytes
 from caffe_spn.cuda.driver import Driver
-from caffe_spn.cuda.opened import Runtime, checked, every_runtime, megabytes
+from caffe_spn.cuda.opened import Runtime, every_runtime
 from caffe_spn.errors import DeviceError
 
 # Threads of a block, and the most blocks, of kernels that stride over all elements.
@@ -88,17 +89,22 @@ def open_device(ordinal: int = 0) -> Runtime:
         if _runtime is not None and _runtime.device.ordinal == ordinal:
             _runtime.enter()
             return _runtime
-        if _runtime is None:
-            from caffe_spn.cuda.pycuda_driver import PyCudaDriver
-
-            _runtime = Runtime(PyCudaDriver(), ordinal)
-        else:
-            _runtime = _switched(_runtime, ordinal)
+        make = _pycuda
+        if _runtime is not None:
+            make = type(_runtime.driver)
+            _leave(_runtime, ordinal)
+        _runtime = Runtime(make(), ordinal)
         return _runtime
 
 
-def _switched(old: Runtime, ordinal: int) -> Runtime:
-    """Another device of the same driver, as Caffe's SetDevice; the open one must be empty."""
+def _pycuda() -> Driver:
+    from caffe_spn.cuda.pycuda_driver import PyCudaDriver
+
+    return PyCudaDriver()
+
+
+def _leave(old: Runtime, ordinal: int) -> None:
+    """Close a device so that another can be opened, as Caffe's SetDevice; it must be empty."""
     old.enter()
     checked(old.driver.devices(), ordinal)
     old.drop_scratch()
@@ -110,8 +116,7 @@ def _switched(old: Runtime, ordinal: int) -> Runtime:
             help="choose the device (set_device, --gpu) before the first net, or use one process"
             " for each device",
         )
-    old.close()
-    return Runtime(type(old.driver)(), ordinal)
+    close_device()
 
 
 def close_device(keep: bool = True) -> None:
@@ -124,9 +129,9 @@ def close_device(keep: bool = True) -> None:
     """
     global _runtime
     with _opening:
-        if _runtime is not None:
-            _runtime.close(keep)
-            _runtime = None
+        closing, _runtime = _runtime, None
+        if closing is not None:
+            closing.close(keep)
 
 
 def _after_fork() -> None:

@@ -216,6 +216,14 @@ del kernel
 """
         assert run(program) == "small 32 0 0 64\n"
 
+    def test_sizes_may_be_numbers_of_numpy(self, run):
+        program = """
+gpu = runtime.open_device()
+gpu.launch("kernels.cu", "small", np.int64(2), (np.int32(3), 2))
+gpu.launch("kernels.cu", "small", (np.int64(2), 1), np.uint8(3))
+"""
+        run(program)
+
     def test_much_shared_memory_is_asked_for(self, run):
         program = """
 gpu = runtime.open_device()
@@ -258,7 +266,9 @@ from caffe_spn.cuda import pycuda_driver
 pycuda_driver.compile_cubin = lambda *arguments: b"nothing"
 refused(lambda: runtime.open_device().launch("kernels.cu", "scale", 1, 1))
 """
-        assert "device kernel image is invalid" in run(program)
+        message = run(program)
+        assert message.startswith("the driver, which is for CUDA ")
+        assert "device kernel image is invalid" in message
 
     def test_events_measure(self, run):
         program = """
@@ -285,6 +295,8 @@ refused(lambda: twice(gpu, values), DeviceLost)
 import caffe_spn
 refused(caffe_spn.set_mode_gpu, DeviceLost)
 assert caffe_spn.device.mode() == caffe_spn.device.CPU
+runtime.close_device()
+refused(caffe_spn.set_mode_gpu)
 """
         printed = run(program, left=None).splitlines()
         assert printed[0] == (
@@ -292,7 +304,8 @@ assert caffe_spn.device.mode() == caffe_spn.device.CPU
             " encountered; the last kernel that was launched is crash"
         )
         assert "last snapshot" in printed[1]
-        assert printed[2::2] == [printed[0]] * 2
+        assert printed[2:6:2] == [printed[0]] * 2
+        assert "an illegal memory access was encountered" in printed[6]
 
 
 @needs_pycuda

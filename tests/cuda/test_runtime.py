@@ -10,8 +10,9 @@ import threading
 import numpy as np
 import pytest
 
-from caffe_spn.cuda import opened, runtime
+from caffe_spn.cuda import runtime
 from caffe_spn.cuda.array import DeviceArray
+from caffe_spn.cuda.devices import checked
 from caffe_spn.cuda.driver import DeviceLost, OutOfDeviceMemory
 from caffe_spn.cuda.programs import Arguments
 from caffe_spn.cuda.runtime import blocks
@@ -61,7 +62,7 @@ def test_a_wrong_ordinal(driver, ordinal):
 @pytest.mark.parametrize("count, there", [(0, "there is none"), (1, "there is one, number 0")])
 def test_a_wrong_ordinal_of_few(driver, count, there):
     with pytest.raises(DeviceError, match=there):
-        opened.checked(driver.devices()[:count], 5)
+        checked(driver.devices()[:count], 5)
 
 
 def test_an_old_architecture(driver):

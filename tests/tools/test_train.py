@@ -216,11 +216,6 @@ def test_two_starting_points(tmp_path):
         assert "name one starting point" in error(tmp_path, *arguments, *other)
 
 
-def test_no_gpu(tmp_path):
-    shown = error(tmp_path, "train", "-solver", "s", "-gpu", "0")
-    assert "computes on the CPU only" in shown
-
-
 def test_python_layers_are_refused(tmp_path):
     write_tiny(tmp_path, net=PYTHON_NET)
     shown = error(tmp_path, "train", "--solver", "solver.prototxt", "--no-python-layers")
