@@ -33,9 +33,10 @@ extern "C" __global__ void depthwise_forward(const float *x, const float *w, flo
 }
 
 // A thread computes one element of x_diff: it visits only the offsets through which it was seen.
-__device__ __forceinline__ void backward_data(const float *y_diff, const float *w, float *x_diff,
-                                              int count, int channels, int repeat,
-                                              const Axis &rows, const Axis &lines) {
+extern "C" __global__ void depthwise_backward_data(const float *y_diff, const float *w,
+                                                   float *x_diff, int count, int channels,
+                                                   int repeat, AXIS(vertical), AXIS(horizontal)) {
+    const Axis rows = MAKE_AXIS(vertical), lines = MAKE_AXIS(horizontal);
     const int taps = rows.kernel * lines.kernel;
     const int64 pixels = static_cast<int64>(rows.positions) * lines.positions;
     for_each(i, count) {
@@ -54,20 +55,30 @@ __device__ __forceinline__ void backward_data(const float *y_diff, const float *
     }
 }
 
-extern "C" __global__ void depthwise_backward_data(const float *y_diff, const float *w,
-                                                   float *x_diff, int count, int channels,
-                                                   int repeat, AXIS(vertical), AXIS(horizontal)) {
-    backward_data(y_diff, w, x_diff, count, channels, repeat, MAKE_AXIS(vertical),
-                  MAKE_AXIS(horizontal));
-}
-
-// The same with what networks sample up by, known to the compiler: kernel 4, stride 2, one output
-// for each channel. Divisions become shifts.
+// The same for what networks sample up by: kernel 4, stride 2, one output for each channel. Every
+// pixel is seen through two offsets of each axis, two apart.
 extern "C" __global__ void depthwise_double(const float *y_diff, const float *w, float *x_diff,
                                             int count, int channels, int height, int width,
                                             int pad_h, int pad_w, int rows, int lines) {
-    backward_data(y_diff, w, x_diff, count, channels, 1, Axis{height, 4, 2, pad_h, 1, rows},
-                  Axis{width, 4, 2, pad_w, 1, lines});
+    for_each(i, count) {
+        const Place place(i, height, width);
+        const uint32 h = place.row + pad_h, column = place.column + pad_w;
+        const float *source = y_diff + static_cast<int64>(place.plane) * rows * lines;
+        const float *weight = w + place.plane % channels * 16 + h % 2 * 4 + column % 2;
+        float sum = 0;
+#pragma unroll
+        for (int a = 0; a < 2; ++a) {
+            const int row = static_cast<int>(h / 2) - a;
+            if (row < 0 || row >= rows) continue;
+#pragma unroll
+            for (int b = 0; b < 2; ++b) {
+                const int line = static_cast<int>(column / 2) - b;
+                if (line >= 0 && line < lines)
+                    sum += weight[8 * a + 2 * b] * source[static_cast<int64>(row) * lines + line];
+            }
+        }
+        x_diff[i] = sum;
+    }
 }
 
 // A block adds up one element of w_diff over all images and positions, always in the same order.
