@@ -119,7 +119,7 @@ class Solver(Watched):
                 return
             # The weights were updated after the last loss was shown: show what they reach.
             if self._due(self.param.display):
-                self.average_loss.add(self._forward())
+                self.average_loss.add(self._checked(self.net.forward_loss()))
                 training_log.info(
                     f"Iteration {self.iter}, loss = {self.average_loss.value:g}", "solver.cpp:327"
                 )
@@ -157,8 +157,7 @@ class Solver(Watched):
             self._debug.enabled = display
         loss = 0.0
         for _ in range(self.param.iter_size):
-            loss += self._forward()
-            self.net.backward_pass()
+            loss += self._checked(self.net.forward_backward())
         loss /= self.param.iter_size
         self.average_loss.add(loss)
         if display:
@@ -171,8 +170,7 @@ class Solver(Watched):
             self.snapshot()
         self._stop = action == signals.STOP
 
-    def _forward(self) -> float:
-        loss = self.net.forward_loss()
+    def _checked(self, loss: float) -> float:
         check_loss(self.net, loss, self.iter, self.lr)
         return loss
 

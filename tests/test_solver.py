@@ -33,8 +33,8 @@ def test_iterations_are_caffes(case, tmp_path):
             for key, value in golden.part(arrays, "init").items():
                 golden.param_blob(solver.net, key).data[...] = value
         losses = []
-        forward_loss = solver.net.forward_loss
-        solver.net.forward_loss = lambda: losses.append(forward_loss()) or losses[-1]
+        forward_backward = solver.net.forward_backward
+        solver.net.forward_backward = lambda: losses.append(forward_backward()) or losses[-1]
         for iteration in range(10):
             assert solver.iter == iteration
             assert solver.lr == pytest.approx(arrays["lr"][iteration], rel=1e-5)
