@@ -37,6 +37,7 @@ struct Launch {
     int thread_order, block_order;
     unsigned seed;
     void **arguments;
+    void **tsan_fibers;  // MOST_THREADS, of all modules
     char message[1024];
 };
 

@@ -127,6 +127,9 @@ def _digest(cxx: str, source: Path, flags: list[str]) -> str:
     return hashlib.sha256("\0".join([str(source), *parts]).encode()).hexdigest()[:24]
 
 
+_tsan_fibers = (ctypes.c_void_p * 1024)()
+
+
 class Launch(ctypes.Structure):
     """The structure of the same name in block.h."""
 
@@ -138,6 +141,7 @@ class Launch(ctypes.Structure):
         ("block_order", ctypes.c_int),
         ("seed", ctypes.c_uint),
         ("arguments", ctypes.POINTER(ctypes.c_void_p)),
+        ("tsan_fibers", ctypes.POINTER(ctypes.c_void_p)),
         ("message", ctypes.c_char * 1024),
     ]
 
@@ -169,5 +173,6 @@ class Module:
         EmulationError
             If a thread did what it must not.
         """
+        launch.tsan_fibers = _tsan_fibers
         if getattr(self.library, f"launch_{name}")(ctypes.byref(launch)):
             raise EmulationError(launch.message.decode(), f"{self.source.name}: {name}")

@@ -61,9 +61,13 @@ UNSANITIZED static int run_grid(Launch &launch, void (*call)(void **)) {
     for (unsigned i = 0; i < thread_count; ++i)
         if (!threads[i].fiber.stack) make_stack(threads[i].fiber);
 #if defined(__SANITIZE_THREAD__)
-    // For this launch only: the sanitizer has a few thousand for the whole process.
+    // The sanitizer has a few thousand for the whole process, and takes half a millisecond for one.
     scheduler.tsan = __tsan_get_current_fiber();
-    for (unsigned i = 0; i < thread_count; ++i) threads[i].fiber.tsan = __tsan_create_fiber(0);
+    for (unsigned i = 0; i < thread_count; ++i) {
+        void *&fiber = launch.tsan_fibers[i];
+        if (!fiber) fiber = __tsan_create_fiber(0);
+        threads[i].fiber.tsan = fiber;
+    }
 #endif
     const size_t blocks = size_t(gridDim.x) * gridDim.y * gridDim.z;
     unsigned *order = nullptr;
@@ -83,9 +87,6 @@ UNSANITIZED static int run_grid(Launch &launch, void (*call)(void **)) {
     signals.restore();
     for (unsigned i = 0; i < thread_count && !failed; ++i)
         if (overflowed(threads[i].fiber)) fail("more local variables than %zu bytes", STACK_BYTES);
-#if defined(__SANITIZE_THREAD__)
-    for (unsigned i = 0; i < thread_count; ++i) __tsan_destroy_fiber(threads[i].fiber.tsan);
-#endif
     free(order);
     return failed;
 }

@@ -62,9 +62,10 @@ def _run(sanitizer: str, command: list[str]) -> subprocess.CompletedProcess:
         LD_PRELOAD=":".join(_preload(sanitizer)),
         ASAN_OPTIONS="detect_leaks=0",
         UBSAN_OPTIONS="print_stacktrace=1",
-        TSAN_OPTIONS="halt_on_error=1",
+        TSAN_OPTIONS="halt_on_error=1 ignore_noninstrumented_modules=1",
         OMP_NUM_THREADS="1",
         OPENBLAS_NUM_THREADS="1",
+        NUMBA_NUM_THREADS="1",
     )
     return subprocess.run(
         command,
