@@ -17,7 +17,9 @@ def vector_blocks(count: int) -> int:
     return blocks(-(-count // WIDTH))
 
 
-def check(kernel: str, count: int | None = None, dtype=np.float32, **arrays: DeviceArray) -> int:
+def check(
+    kernel: str, count: int | None = None, dtype=np.float32, **arrays: DeviceArray | None
+) -> int:
     """The number of elements that all arrays have.
 
     Parameters
@@ -28,8 +30,8 @@ def check(kernel: str, count: int | None = None, dtype=np.float32, **arrays: Dev
         How many they must have; by default as many as the first.
     dtype : numpy dtype, default float32
         What they must hold.
-    **arrays : DeviceArray
-        By the names of the kernel's arguments.
+    **arrays : DeviceArray or None
+        By the names of the kernel's arguments; None is passed over.
 
     Raises
     ------
@@ -37,6 +39,8 @@ def check(kernel: str, count: int | None = None, dtype=np.float32, **arrays: Dev
     """
     wanted = np.dtype(dtype)
     for name, array in arrays.items():
+        if array is None:
+            continue
         count = array.size if count is None else count
         if array.size != count or array.dtype != wanted:
             raise ShapeError(

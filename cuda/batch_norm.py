@@ -100,8 +100,8 @@ def normalize(
     A mean of None is 0, and a factor of None 1.
     """
     _, channels, positions = dims
-    check("normalize", channels, **_given(mean=mean, factor=factor))
-    count = check("normalize", x=x, y=y, **_given(kept=kept))
+    check("normalize", channels, mean=mean, factor=factor)
+    count = check("normalize", x=x, y=y, kept=kept)
     if count:
         arguments = (x, count, channels, positions, mean, factor, y, kept)
         _launch("normalize", vector_blocks(count), *arguments)
@@ -134,8 +134,8 @@ def backward(
         May be `y_diff`.
     """
     batch, channels, positions = dims
-    count = check("gradient_sums", y_diff=y_diff, x_diff=x_diff, **_given(x=x))
-    check("gradient_sums", channels, **_given(mean=mean, factor=factor, scale=scale))
+    count = check("gradient_sums", y_diff=y_diff, x_diff=x_diff, x=x)
+    check("gradient_sums", channels, mean=mean, factor=factor, scale=scale)
     if not count:
         return
     splits = _splits(dims)
@@ -150,10 +150,6 @@ def backward(
     _launch("gradient_means", grid, parts, channels, splits, elements, *means)
     arguments = (y_diff, x, count, channels, positions, mean, factor, *means, scale, x_diff)
     _launch("normalize_backward", vector_blocks(count), *arguments)
-
-
-def _given(**arrays: DeviceArray | None) -> dict[str, DeviceArray]:
-    return {name: array for name, array in arrays.items() if array is not None}
 
 
 def _splits(dims: Dims) -> int:

@@ -59,7 +59,7 @@ def euclidean_backward(
     b_diff: DeviceArray | None,
 ) -> None:
     """The derivatives by a and b; None for one that is not wanted."""
-    count = check("euclidean_backward", a=a, b=b, **_wanted(a_diff=a_diff, b_diff=b_diff))
+    count = check("euclidean_backward", a=a, b=b, a_diff=a_diff, b_diff=b_diff)
     _each(SOURCE, "euclidean_backward", count, a, b, count, loss_diff, summary, a_diff, b_diff)
 
 
@@ -130,15 +130,11 @@ def contrastive_backward(
 ) -> None:
     """The derivatives by a and b; None for one that is not wanted."""
     kernel = "contrastive_backward"
-    arguments = pairs.arguments(kernel, **_wanted(a_diff=a_diff, b_diff=b_diff))
+    arguments = pairs.arguments(kernel, a_diff=a_diff, b_diff=b_diff)
     count = pairs.similarity.size
     if count:
         grid = blocks(count * THREADS)
         runtime().launch(SOURCE, kernel, grid, WARP, *arguments, loss_diff, summary, a_diff, b_diff)
-
-
-def _wanted(**diffs: DeviceArray | None) -> dict[str, DeviceArray]:
-    return {name: diff for name, diff in diffs.items() if diff is not None}
 
 
 def _each(source: str, kernel: str, count: int, *arguments) -> None:

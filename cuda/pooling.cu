@@ -1,45 +1,11 @@
-// Pooling of maps (planes, H, W): the largest, the mean, or one random pixel of each window.
+// Pooling of maps (planes, H, W): the largest pixel, or the mean, of each window.
 //
 // Forward, a thread makes an output, or a warp does where windows are large and few. Backward, a
 // thread gathers the derivative of a pixel from the windows that see it, always in the same order.
 // In both, a thread keeps its place for many planes, which makes the arithmetic of places cheap.
-#include "common.cuh"
-
-// One axis of the maps: how windows lie along it.
-struct Axis {
-    int size, out, kernel, stride, pad;
-
-    __device__ __forceinline__ int start(int q) const { return q * stride - pad; }
-    __device__ __forceinline__ int begin(int q) const { return max(start(q), 0); }
-    __device__ __forceinline__ int end(int q) const { return min(start(q) + kernel, size); }
-    // What AVE divides by: padding counts, what lies beyond it does not.
-    __device__ __forceinline__ float count(int q) const {
-        return min(start(q) + kernel, size + pad) - start(q);
-    }
-    // The windows first(p) to last(p) - 1 are those that see pixel p.
-    __device__ __forceinline__ int first(int p) const {
-        return p + pad < kernel ? 0 : steps(p + pad - kernel) + 1;
-    }
-    __device__ __forceinline__ int last(int p) const { return min(steps(p + pad) + 1, out); }
-    __device__ __forceinline__ int steps(int distance) const {
-        return stride == 1 ? distance : stride == 2 ? distance / 2 : distance / stride;
-    }
-};
-
-#define AXES                                                                                    \
-    int planes, int height, int out_height, int kernel_h, int stride_h, int pad_h, int width, \
-        int out_width, int kernel_w, int stride_w, int pad_w
-#define ROWS Axis{height, out_height, kernel_h, stride_h, pad_h}
-#define COLUMNS Axis{width, out_width, kernel_w, stride_w, pad_w}
-
-// This thread's place in a map of so many; the launcher says how threads share places and planes.
-#define PLACE_OR_RETURN(places)                                   \
-    const int place = blockIdx.x * blockDim.x + threadIdx.x; \
-    if (place >= (places)) return
-
-#define EACH_PLANE(plane)                                                        \
-    (int plane = blockIdx.y * blockDim.y + threadIdx.y; plane < planes; \
-     plane += gridDim.y * blockDim.y)
+//
+// cuDNN's pooling rounds down where Caffe rounds up, and breaks ties otherwise.
+#include "pooling.cuh"
 
 // body(pixel, index) for the pixels of window (r, q), row by row. A window of SIDE x SIDE (0: of any
 // size) is read before its first pixel is used, so that the reads do not wait for each other.
@@ -104,12 +70,12 @@ struct Largest {
 
 struct MaxTops {
     float *top;
-    int *mask;
-    float *mask_top;  // null if not wanted
+    int *mask;        // these may be null: not wanted
+    float *mask_top;
 
     __device__ __forceinline__ void put(int64 at, const Largest &best) const {
         top[at] = best.value;
-        mask[at] = best.index;
+        if (mask) mask[at] = best.index;
         if (mask_top) mask_top[at] = best.index;
     }
 };

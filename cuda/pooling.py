@@ -1,4 +1,4 @@
-"""Launches the kernels of ``pooling.cu``.
+"""Launches the kernels of ``pooling.cu`` and ``stochastic_pooling.cu``.
 
 Maps are device arrays (planes, H, W) of float32. A window is (kernel h, kernel w, stride h,
 stride w, pad h, pad w); it is the caller who has computed the shape of the pooled maps.
@@ -12,17 +12,19 @@ import numpy as np
 
 from caffe_spn.cuda.arguments import check
 from caffe_spn.cuda.array import DeviceArray
+from caffe_spn.cuda.draws import check_draws
 from caffe_spn.cuda.runtime import MOST_BLOCKS, THREADS, blocks, runtime
 from caffe_spn.errors import ShapeError
 
 SOURCE = "pooling.cu"
+STOCHASTIC_SOURCE = "stochastic_pooling.cu"
 WARP = 32
 
 
 def max_forward(
     x: DeviceArray,
     y: DeviceArray,
-    mask: DeviceArray,
+    mask: DeviceArray | None,
     mask_top: DeviceArray | None,
     window: Sequence[int],
 ) -> None:
@@ -34,13 +36,14 @@ def max_forward(
     Parameters
     ----------
     x, y : DeviceArray (planes, H, W)
-    mask : DeviceArray of int32, shape of y
+    mask : DeviceArray of int32, shape of y, or None
+        What `max_backward` needs.
     mask_top : DeviceArray, shape of y, or None
         Receives the mask as float32.
     window : six ints
     """
-    count = check("max_forward", **_tops(y=y, mask_top=mask_top))
-    check("max_forward", count, np.int32, mask=mask)
+    check("max_forward", y=y, mask_top=mask_top)
+    check("max_forward", y.size, np.int32, mask=mask)
     _forward("max_forward", x, y, window, mask, mask_top)
 
 
@@ -62,8 +65,26 @@ def average_backward(y_diff: DeviceArray, x_diff: DeviceArray, window: Sequence[
     _launch("average_backward", x_diff, x_diff, y_diff, window, y_diff, x_diff)
 
 
-def _tops(**arrays: DeviceArray | None) -> dict[str, DeviceArray]:
-    return {name: array for name, array in arrays.items() if array is not None}
+def stochastic_train(
+    x: DeviceArray, y: DeviceArray, mask: DeviceArray, draws: DeviceArray, window: Sequence[int]
+) -> None:
+    """y = a pixel of each window, drawn with a probability proportional to its value.
+
+    Parameters
+    ----------
+    x, y, mask, window
+        As for `max_forward`, and so is the gradient; x has no negative values.
+    draws : DeviceArray of two uint64
+        The seed, and the number of the pass.
+    """
+    check("stochastic_train", y.size, np.int32, mask=mask)
+    check_draws("stochastic_train", draws)
+    _launch("stochastic_train", y, x, y, window, x, y, mask, draws, source=STOCHASTIC_SOURCE)
+
+
+def stochastic_test(x: DeviceArray, y: DeviceArray, window: Sequence[int]) -> None:
+    """y = the expectation of `stochastic_train`: sum of squares / sum, or 0 where that is 0."""
+    _launch("stochastic_test", y, x, y, window, x, y, source=STOCHASTIC_SOURCE)
 
 
 def _forward(kernel: str, x, y, window, *more) -> None:
@@ -73,7 +94,7 @@ def _forward(kernel: str, x, y, window, *more) -> None:
     _launch(f"{kernel}_wide" if wide else kernel, y, x, y, window, x, y, *more)
 
 
-def _launch(kernel: str, output, x, y, window, *arrays) -> None:
+def _launch(kernel: str, output, x, y, window, *arrays, source: str = SOURCE) -> None:
     """Launch with the geometry of maps x and pooled maps y, a thread or warp for each output."""
     check(kernel, x=x)
     check(kernel, y=y)
@@ -94,7 +115,7 @@ def _launch(kernel: str, output, x, y, window, *arrays) -> None:
         for i in (1, 2)
         for value in (x.shape[i], y.shape[i], *(window[j + i - 1] for j in (0, 2, 4)))
     ]
-    runtime().launch(SOURCE, kernel, grid, block, *arrays, planes, *axes)
+    runtime().launch(source, kernel, grid, block, *arrays, planes, *axes)
 
 
 def _places(places: int, planes: int) -> tuple[tuple[int, int], tuple[int, int]]:

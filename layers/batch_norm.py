@@ -141,7 +141,7 @@ class BatchNorm(Layer):
         else:
             running = kernels.Running(*(b.mutable_gpu_data for b in self.blobs), self.fraction)
             kernels.statistics(x, self.dims, self.eps, mean, factor, running)
-            if bottom[0] is top[0]:
+            if bottom[0] is top[0] and self.needs_backward:
                 kept = self.gpu_workspace("input", x.shape)
         kernels.normalize(x, self.dims, mean, factor, y, kept)
 

@@ -62,6 +62,11 @@ class Pooling(OwnRandom, Layer):
     ShapeError
         If the bottom has not four axes, or is smaller than the kernel.
 
+    Notes
+    -----
+    For the same seed the CPU and a GPU draw other pixels: the CPU draws them one after another, the
+    GPU computes each from the seed and the number of the pass (Philox).
+
     Examples
     --------
     ::
@@ -192,36 +197,40 @@ class Pooling(OwnRandom, Layer):
     def backward_cpu(self, top, propagate_down, bottom):
         if not propagate_down[0]:
             return
+        self._refuse_expectation()
         top_diff, bottom_diff = self.planes(top[0].diff), self.planes(bottom[0].diff)
         if self.pool == AVE:
             pooling.average_backward(top_diff, bottom_diff, self.window)
-        elif self.pool == STOCHASTIC and self.phase != TRAIN:
+        else:
+            pooling.max_backward(top_diff, self.mask(top), bottom_diff)
+
+    def _refuse_expectation(self) -> None:
+        if self.pool == STOCHASTIC and self.phase != TRAIN:
             raise self.param_error(
                 "has no gradient in the TEST phase with pool STOCHASTIC",
                 help="use the TRAIN phase for backward",
             )
-        else:
-            pooling.max_backward(top_diff, self.mask(top), bottom_diff)
 
     def forward_gpu(self, bottom, top):
-        if self.pool == STOCHASTIC:
-            super().forward_gpu(bottom, top)
-            return
         from caffe_spn.cuda import pooling as kernels
 
         x, y = self._gpu_planes(bottom[0].gpu_data, top[0].new_gpu_data)
         if self.pool == AVE:
             kernels.average_forward(x, y, self.window)
-            return
-        mask_top = top[1].new_gpu_data if len(top) > 1 else None
-        kernels.max_forward(x, y, self._gpu_mask(y), mask_top, self.window)
+        elif self.pool == MAX:
+            mask_top = top[1].new_gpu_data if len(top) > 1 else None
+            mask = self._gpu_mask(y) if self.needs_backward else None
+            kernels.max_forward(x, y, mask, mask_top, self.window)
+        elif self.phase == TRAIN:
+            draws = self.next_gpu_draws()
+            kernels.stochastic_train(x, y, self._gpu_mask(y), draws, self.window)
+        else:
+            kernels.stochastic_test(x, y, self.window)
 
     def backward_gpu(self, top, propagate_down, bottom):
-        if self.pool == STOCHASTIC:
-            super().backward_gpu(top, propagate_down, bottom)
-            return
         if not propagate_down[0]:
             return
+        self._refuse_expectation()
         from caffe_spn.cuda import pooling as kernels
 
         y_diff, x_diff = self._gpu_planes(top[0].gpu_diff, bottom[0].new_gpu_diff)

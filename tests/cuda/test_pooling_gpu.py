@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
+import caffe_spn as caffe
 from caffe_spn.cuda import pooling
-from caffe_spn.errors import ShapeError
+from caffe_spn.errors import PrototxtError, ShapeError
 from tests import golden_cases
 from tests.cuda import both_devices
-from tests.layers.running import normal
+from tests.layers.running import TEST, Run, normal
 
 
 def pool(kind, param):
@@ -59,6 +60,21 @@ def test_nan_and_infinities_are_not_pooled_away(gpu, window):
     both_devices.compare(gpu, pool("AVE", WINDOWS[window]), x)
 
 
+@pytest.mark.parametrize("window", ["overlapping", "wide"])
+def test_without_backward_no_mask_is_kept(gpu, window):
+    x = normal(2, 3, 11, 8)
+    caffe.set_mode_gpu()
+    run = Run(pool("MAX", WINDOWS[window]), x)
+    want = run.out.copy()
+    other = Run(pool("MAX", WINDOWS[window]), np.zeros_like(x))
+    other.layer.needs_backward = False
+    other.layer._gpu_workspaces.clear()
+    other.bottom[0].data[...] = x
+    other.forward()
+    assert not other.layer._gpu_workspaces
+    np.testing.assert_array_equal(other.out, want)
+
+
 def test_no_maps(gpu):
     both_devices.compare(gpu, pool("MAX", WINDOWS["halves"]), np.zeros((0, 3, 4, 4)))
 
@@ -69,6 +85,63 @@ def test_equal_in_bits(gpu, kind, window):
     layer, x = pool(kind, WINDOWS[window]), normal(2, 3, 17, 15)
     (top,), _, _ = both_devices.run(gpu, layer, x)
     both_devices.equal_in_bits(gpu, layer, x, top_diffs=[normal(*top.shape)])
+
+
+# STOCHASTIC draws other pixels than the CPU does.
+
+STOCHASTIC = pool("STOCHASTIC", "kernel_size: 3 stride: 2")
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("window", ["halves", "overlapping", "odd", "global"])
+def test_stochastic_expectation(gpu, window, shape):
+    x = np.maximum(normal(*shape), 0)
+    x[0, 0, :5, :5] = 0
+    definition = pool("STOCHASTIC", WINDOWS[window])
+    both_devices.compare(gpu, definition, x, phase=TEST, gradient=False)
+
+
+@pytest.mark.sanitized
+def test_stochastic_draws_pixels_of_the_window(gpu_in_order):
+    x = np.arange(2 * 3 * 11 * 8, dtype=np.float32).reshape(2, 3, 11, 8) + 1
+    (y,), (diff,), _ = both_devices.run(
+        gpu_in_order, STOCHASTIC, x, top_diffs=[np.ones((2, 3, 5, 4))]
+    )
+    want = np.zeros_like(x)
+    for n, c, r, q in np.ndindex(y.shape):
+        window = x[n, c, 2 * r : 2 * r + 3, 2 * q : 2 * q + 3]
+        assert y[n, c, r, q] in window
+        want[n, c][x[n, c] == y[n, c, r, q]] += 1
+    np.testing.assert_array_equal(diff, want)
+
+
+def test_stochastic_probabilities(gpu):
+    x = np.tile(np.array([[1, 2], [0, 5]], np.float32), (40, 50))
+    (y,), _, _ = both_devices.run(gpu, pool("STOCHASTIC", WINDOWS["halves"]), x[None, None])
+    shares = [(y == value).mean() for value in (0, 1, 2, 5)]
+    np.testing.assert_allclose(shares, [0, 1 / 8, 2 / 8, 5 / 8], atol=0.03)
+
+
+def test_stochastic_goes_on_after_a_snapshot(gpu):
+    x = normal(2, 3, 11, 8) ** 2
+    caffe.set_mode_gpu()
+    run = Run(STOCHASTIC, x)
+    first = run.out.copy()
+    state = run.layer.state()
+    run.forward()
+    want = run.out.copy()
+    assert (want != first).any()
+    other = Run(STOCHASTIC, x)
+    other.layer.restore_state(state)
+    other.forward()
+    np.testing.assert_array_equal(other.out, want)
+
+
+def test_stochastic_expectation_has_no_gradient(gpu):
+    caffe.set_mode_gpu()
+    run = Run(STOCHASTIC, np.ones((1, 1, 5, 5)), phase=TEST)
+    with pytest.raises(PrototxtError, match="no gradient in the TEST phase"):
+        run.backward(1)
 
 
 def test_shapes_must_fit(gpu):

@@ -1,0 +1,61 @@
+// Pooling of maps (planes, H, W) without negative values: a random pixel of each window, or the
+// expectation of that. The gradient is that of the largest pixel, with another mask.
+#include "philox.cuh"
+#include "pooling.cuh"
+
+// body(pixel, index) for the pixels of window (r, q), row by row, until it returns false.
+template <typename Body>
+__device__ __forceinline__ void each_pixel(const float *map, const Axis &rows, const Axis &columns,
+                                           int r, int q, Body body) {
+    const int bottom = rows.end(r), right = columns.end(q);
+    for (int h = rows.begin(r); h < bottom; ++h)
+        for (int w = columns.begin(q); w < right; ++w)
+            if (!body(map[h * columns.size + w], h * columns.size + w)) return;
+}
+
+// top = a pixel drawn with a probability proportional to its value; mask = its index in the plane,
+// or -1 for a window without pixels, which gives 0.
+extern "C" __global__ void stochastic_train(const float *bottom, float *top, int *mask,
+                                            const Draws *draws, AXES) {
+    const Axis rows = ROWS, columns = COLUMNS;
+    const int places = out_height * out_width;
+    PLACE_OR_RETURN(places);
+    const int r = place / out_width, q = place % out_width;
+    for EACH_PLANE(plane) {
+        const float *map = bottom + int64(plane) * height * width;
+        const int64 at = int64(plane) * places + place;
+        float total = 0;
+        each_pixel(map, rows, columns, r, q, [&](float pixel, int) {
+            total += pixel;
+            return true;
+        });
+        // 24 bits, so that the number is below 1.
+        const float drawn = (Philox(at, draws->passes, draws->seed).word[0] >> 8) * 0x1p-24f;
+        const float threshold = drawn * total;
+        float sum = 0, chosen = 0;
+        int index = -1;
+        each_pixel(map, rows, columns, r, q, [&](float pixel, int i) {
+            sum += pixel, chosen = pixel, index = i;
+            return sum < threshold;
+        });
+        top[at] = chosen;
+        mask[at] = index;
+    }
+}
+
+// top = the sum of squares / the sum, or 0 where that is 0.
+extern "C" __global__ void stochastic_test(const float *bottom, float *top, AXES) {
+    const Axis rows = ROWS, columns = COLUMNS;
+    const int places = out_height * out_width;
+    PLACE_OR_RETURN(places);
+    const int r = place / out_width, q = place % out_width;
+    for EACH_PLANE(plane) {
+        float total = 0, squares = 0;
+        each_pixel(bottom + int64(plane) * height * width, rows, columns, r, q,
+                   [&](float pixel, int) {
+                       total += pixel, squares += pixel * pixel;
+                       return true;
+                   });
+        top[int64(plane) * places + place] = total == 0 ? 0 : squares / total;
+    }
+}
