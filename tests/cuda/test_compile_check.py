@@ -70,9 +70,11 @@ def test_compiles_without_warnings_and_spills_nothing(case, reports):
 
 @pytest.mark.slow
 @each(CASES)
-def test_all_architectures(case):
+def test_other_architectures(case):
     compiler = real("nvcc")
     known = [a for a in compiler.architectures if a >= 75]
+    if case not in FIRST:
+        known = sorted({*registers.ARCHITECTURES, known[-1]})
     check(registers.measure(compiler, [case], known), known)
 
 
