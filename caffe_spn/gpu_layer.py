@@ -42,7 +42,8 @@ class GpuLayer:
         return device.mode() == device.GPU and self.dtype == np.float32
 
     def forward_gpu(self, bottom, top) -> None:
-        self._say_on_host("forward")
+        if bottom:  # what makes data is expected on the host
+            self._say_on_host("forward")
         read = {blob.data_memory for blob in bottom}
         with _only_reading(read - {blob.data_memory for blob in top}):
             self.forward_cpu(bottom, top)
@@ -83,4 +84,4 @@ def _only_reading(memories: set[SyncedMemory]) -> Iterator[None]:
     ahead = {memory: memory.host_ahead for memory in memories}
     yield
     for memory, count in ahead.items():
-        memory.host_ahead = count
+        memory.host_ahead = min(memory.host_ahead, count)

@@ -194,6 +194,20 @@ def test_a_layer_on_the_host_is_said_once_for_each_type(mode, caplog):
     ]
 
 
+def test_of_layers_that_make_data_nothing_is_said(mode, caplog):
+    @register("MakesData", bottoms=())
+    class MakesData(Layer):
+        def forward_cpu(self, bottom, top):
+            top[0].data[...] = 3
+
+    definition = "layer { name: 'a' type: 'MakesData' top: 'x' }"
+    definition += "layer { name: 'b' type: 'OnBoth' bottom: 'x' top: 'y' }"
+    made = Net(text.parse(definition, caffe_pb2.NetParameter()), caffe_spn.TEST)
+    with caplog.at_level(logging.INFO, logger="caffe_spn"):
+        assert made.forward()["y"] == 6
+    assert not caplog.records
+
+
 def test_a_net_goes_on_in_another_mode(mode):
     made = net("OnBoth", "OnBoth")
     made.blobs["b0"].data[...] = VALUES
