@@ -119,6 +119,11 @@ def test_misaligned_arrays(start, gpu):
     np.testing.assert_allclose(got, np.tanh(x), rtol=1e-6)
 
 
+def test_more_elements_than_threads(gpu, monkeypatch):
+    monkeypatch.setattr(caffe_spn.cuda.runtime, "MOST_BLOCKS", 2)
+    compare("swish", normal(5001), normal(5001, seed=1))
+
+
 def test_sizes_must_agree(gpu):
     from caffe_spn.cuda import pointwise
 
