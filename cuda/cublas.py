@@ -8,7 +8,7 @@ Source: the cuBLAS library's documentation, "cublas<t>gemm" and "cublas<t>gemmSt
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, byref, c_float, c_int, c_longlong, c_void_p
+from ctypes import POINTER, byref, c_float, c_int, c_longlong, c_size_t, c_void_p
 
 from caffe_spn.cuda import libraries
 from caffe_spn.errors import DeviceError, ShapeError
@@ -35,12 +35,16 @@ _HELP = {
 _DEFAULT_MATH, _TF32_MATH = 0, 3
 _MOST = 2**31 - 1
 
+# What NVIDIA recommends for Hopper and newer, and for what is older.
+_WORKSPACE, _WORKSPACE_BEFORE_HOPPER = 32 << 20, 4 << 20
+
 _MATRIX = [c_void_p, c_int]
 _STEPPED = [c_void_p, c_int, c_longlong]
 _SIGNATURES = {
     "cublasCreate_v2": [POINTER(c_void_p)],
     "cublasDestroy_v2": [c_void_p],
     "cublasSetStream_v2": [c_void_p, c_void_p],
+    "cublasSetWorkspace_v2": [c_void_p, c_void_p, c_size_t],
     "cublasSetMathMode": [c_void_p, c_int],
     "cublasSgemm_v2": [c_void_p, *[c_int] * 5, POINTER(c_float), *_MATRIX, *_MATRIX]
     + [POINTER(c_float), *_MATRIX],
@@ -69,12 +73,17 @@ class Cublas:
         self._handle = c_void_p()
         self._stream = self._math = None
         self._call("cublasCreate_v2", byref(self._handle))
+        hopper = runtime.device.capability >= (9, 0)
+        self._workspace_bytes = _WORKSPACE if hopper else _WORKSPACE_BEFORE_HOPPER
+        # Not from the runtime's memory: like the context it stays for as long as the device is open.
+        self._workspace = runtime.driver.allocate(self._workspace_bytes)
 
     def close(self) -> None:
         """Give back what the library holds on the device."""
         if self._handle:
             self._call("cublasDestroy_v2", self._handle)
             self._handle = c_void_p()
+            self._runtime.driver.free(self._workspace)
 
     def sgemm(
         self,
@@ -134,6 +143,10 @@ class Cublas:
         stream = self._runtime.stream
         if stream is not self._stream:
             self._call("cublasSetStream_v2", self._handle, stream.handle)
+            # With work space of its own it allocates none, also while a CUDA graph is captured.
+            # Setting the stream takes it away again.
+            workspace = self._workspace, self._workspace_bytes
+            self._call("cublasSetWorkspace_v2", self._handle, *workspace)
             self._stream = stream
         math = _TF32_MATH if libraries.tf32() else _DEFAULT_MATH
         if math != self._math:

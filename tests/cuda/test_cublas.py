@@ -10,7 +10,7 @@ from caffe_spn.cuda.cublas import Cublas
 from caffe_spn.errors import DeviceError, ShapeError
 from tests.cuda.recorder import Recorder
 
-HANDLE, STREAM = 0xB1A5, 0x57
+HANDLE, STREAM, WORKSPACE = 0xB1A5, 0x57, 0x7F0000F00000
 
 
 def create(pointer):
@@ -26,7 +26,13 @@ def library():
 @pytest.fixture
 def opened():
     """What of a runtime is asked for."""
-    return SimpleNamespace(stream=SimpleNamespace(handle=STREAM), enter=lambda: None)
+    freed = []
+    return SimpleNamespace(
+        stream=SimpleNamespace(handle=STREAM),
+        enter=lambda: None,
+        device=SimpleNamespace(capability=(9, 0)),
+        driver=SimpleNamespace(allocate=lambda n: WORKSPACE, free=freed.append, freed=freed),
+    )
 
 
 @pytest.fixture
@@ -71,9 +77,26 @@ def test_true_float32_unless_tf32_is_allowed(cublas, library, monkeypatch):
     assert library.names().count("cublasSetMathMode") == 3
 
 
-def test_the_handle_is_given_back_once(cublas, library):
+@pytest.mark.parametrize(("capability", "megabytes"), [((7, 5), 4), ((9, 0), 32), ((12, 0), 32)])
+def test_work_space(library, opened, capability, megabytes):
+    opened.device.capability = capability
+    cublas = Cublas(opened, library)
+    for handle in (STREAM, STREAM + 1):
+        opened.stream = SimpleNamespace(handle=handle)
+        cublas.sgemm(False, False, 1, 1, 1, 1, A, 1, B, 1, 0, C, 1)
+        # Only after the stream: setting that takes it away.
+        named = [name for name in library.names() if name.startswith("cublasSet")]
+        assert named[-2 if handle > STREAM else -3 :][:2] == [
+            *("cublasSetStream_v2", "cublasSetWorkspace_v2")
+        ]
+        wanted = (HANDLE, WORKSPACE, megabytes << 20)
+        assert library.last("cublasSetWorkspace_v2") == wanted
+
+
+def test_all_is_given_back_once(cublas, library, opened):
     cublas.close()
     cublas.close()
+    assert opened.driver.freed == [WORKSPACE]
     assert library.names().count("cublasDestroy_v2") == 1
     assert library.last("cublasDestroy_v2") == (HANDLE,)
 
