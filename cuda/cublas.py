@@ -72,11 +72,15 @@ class Cublas:
         self._library = libraries.declare(library, _SIGNATURES)
         self._handle = c_void_p()
         self._stream = self._math = None
-        self._call("cublasCreate_v2", byref(self._handle))
         hopper = runtime.device.capability >= (9, 0)
         self._workspace_bytes = _WORKSPACE if hopper else _WORKSPACE_BEFORE_HOPPER
-        # Not from the runtime's memory: like the context it stays for as long as the device is open.
+        # Not from the runtime's memory: like the context it stays while the device is open.
         self._workspace = runtime.driver.allocate(self._workspace_bytes)
+        try:
+            self._call("cublasCreate_v2", byref(self._handle))
+        except DeviceError:
+            runtime.driver.free(self._workspace)
+            raise
 
     def close(self) -> None:
         """Give back what the library holds on the device."""

@@ -115,6 +115,7 @@ def test_a_driver_that_is_too_old(library, opened):
     with pytest.raises(DeviceError, match=r"status 1 \(NOT_INITIALIZED\)") as error:
         Cublas(opened, library)
     assert "newer than the driver" in error.value.help
+    assert opened.driver.freed == [WORKSPACE]
 
 
 @pytest.mark.parametrize(
