@@ -71,7 +71,7 @@ class Filter(Layer):
                 )
         # The first call builds the network: the selector holds nothing yet.
         everything = self.kept is None
-        self.kept = np.arange(selector[0]) if everything else np.flatnonzero(bottom[-1].data)
+        self.kept = np.arange(selector[0]) if everything else np.flatnonzero(bottom[-1].cpu_data)
         self._shape_tops(bottom, top)
 
     def _shape_tops(self, bottom, top) -> None:
@@ -79,7 +79,7 @@ class Filter(Layer):
             y.reshape(len(self.kept), *x.shape[1:])
 
     def forward_cpu(self, bottom, top):
-        self.kept = np.flatnonzero(bottom[-1].data)
+        self.kept = np.flatnonzero(bottom[-1].cpu_data)
         self._shape_tops(bottom, top)
         for x, y in zip(bottom, top, strict=False):
             take_rows(x.data, self.kept, y.data)

@@ -132,9 +132,11 @@ class SPP(OwnRandom, Layer):
 
     def _parts(self, array):
         """The part of each level in the top's data or diff, as (N, C * bins)."""
-        flat = array.reshape(self.shape[0], -1)
-        ends = np.cumsum([blob.count // self.shape[0] for blob in self.pooled])
-        return np.split(flat, ends[:-1], axis=1)
+        return np.split(array.reshape(self.shape[0], -1), np.cumsum(self._sizes())[:-1], axis=1)
+
+    def _sizes(self) -> list[int]:
+        """How many numbers of an example each level makes."""
+        return [blob.count // self.shape[0] for blob in self.pooled]
 
     def forward_cpu(self, bottom, top):
         for level, blob, part in zip(
@@ -157,3 +159,33 @@ class SPP(OwnRandom, Layer):
             level.backward_cpu([blob], [True], [target])
             if i > 0:
                 bottom[0].diff[...] += source.diff
+
+    def forward_gpu(self, bottom, top):
+        if self.rng is not None:
+            # A snapshot keeps the generator that the levels share on the host.
+            return super().forward_gpu(bottom, top)
+        from caffe_spn.cuda import copy
+
+        for level, blob in zip(self.levels, self.pooled, strict=True):
+            level.needs_backward = self.needs_backward
+            level.forward_gpu(bottom, [blob])
+        sizes = self._sizes()
+        whole = top[0].new_gpu_data.reshaped(self.shape[0], sum(sizes))
+        copy.join([blob.gpu_data for blob in self.pooled], whole, sizes, 1)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        if self.rng is not None:
+            return super().backward_gpu(top, propagate_down, bottom)
+        from caffe_spn.cuda import copy
+
+        sizes, source = self._sizes(), self.source
+        whole = top[0].gpu_diff.reshaped(self.shape[0], sum(sizes))
+        copy.cut(whole, [blob.new_gpu_diff for blob in self.pooled], sizes, 1)
+        source.share_data(bottom[0])
+        for i, (level, blob) in enumerate(zip(self.levels, self.pooled, strict=True)):
+            level.backward_gpu([blob], [True], [source if i else bottom[0]])
+            if i:
+                total = bottom[0].mutable_gpu_diff
+                copy.add_up([total, source.gpu_diff], total)
