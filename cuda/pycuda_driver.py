@@ -21,10 +21,9 @@ from contextlib import contextmanager
 from caffe_spn.cuda.compiler import compile_cubin
 from caffe_spn.cuda.driver import DeviceInfo, DeviceLost, Driver, OutOfDeviceMemory
 from caffe_spn.cuda.pycuda_import import driver_version, import_driver, library
+from caffe_spn.cuda.pycuda_objects import Event, Kernel
 from caffe_spn.errors import DeviceError
 
-# What a block can have without asking.
-USUAL_SHARED_MEMORY = 48 << 10
 # How long `close` waits for other threads' calls.
 MOST_SECONDS_TO_CLOSE = 10.0
 
@@ -45,29 +44,6 @@ def _ours(method):
             self._running.pop()
 
     return call
-
-
-class Kernel:
-    """A kernel of a loaded module.
-
-    Attributes
-    ----------
-    registers, local_bytes, shared_bytes, max_threads : int
-        What a thread and a block take, as the compiler decided.
-    dynamic_shared : int
-        The most bytes of shared memory that a launch may ask for, for now.
-    """
-
-    def __init__(self, cuda, name: str, function):
-        kind = cuda.function_attribute
-        self.name = name
-        self.function = function
-        self.launch = function._launch_kernel
-        self.registers = function.get_attribute(kind.NUM_REGS)
-        self.local_bytes = function.get_attribute(kind.LOCAL_SIZE_BYTES)
-        self.shared_bytes = function.get_attribute(kind.SHARED_SIZE_BYTES)
-        self.max_threads = function.get_attribute(kind.MAX_THREADS_PER_BLOCK)
-        self.dynamic_shared = USUAL_SHARED_MEMORY - self.shared_bytes
 
 
 class PyCudaDriver(Driver):
@@ -92,7 +68,9 @@ class PyCudaDriver(Driver):
         self._memory: dict[int, object] = {}
         self._pinned: dict[int, object] = {}
         self._dropped: deque[int] = deque()  # of _pinned, what nobody uses any more
-        # Streams, events and modules live as long as the context.
+        self._events: weakref.WeakSet[Event] = weakref.WeakSet()
+        self._unused: tuple[deque, deque] = (deque(), deque())  # of events, without timing and with
+        # Streams and modules live as long as the context.
         self._kept: list = []
         self._last_kernel: str | None = None
 
@@ -158,6 +136,10 @@ class PyCudaDriver(Driver):
             time.sleep(0.001)
 
     def _free_all(self) -> None:
+        for event in list(self._events):
+            event.event = None
+        for unused in self._unused:
+            unused.clear()
         self._kept.clear()
         for held in (self._memory, self._pinned):
             for allocation in held.values():
@@ -266,12 +248,7 @@ class PyCudaDriver(Driver):
         ours = self._translated(error)
         if isinstance(ours, DeviceLost):
             return ours
-        return DeviceError(
-            f"the kernel {function.name} was not launched with a grid of {grid}, blocks of {block}"
-            f" and {shared} bytes of shared memory: {error}",
-            help=f"it takes {function.registers} registers, and at most {function.max_threads}"
-            " threads in a block; please report this",
-        )
+        return function.refused(error, grid, block, shared)
 
     def _allow(self, function: Kernel, shared: int, grid, block) -> None:
         attribute = self.cuda.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
@@ -292,27 +269,34 @@ class PyCudaDriver(Driver):
 
     @_ours
     def new_event(self, timing=False):
-        flags = self.cuda.event_flags
-        with self._pushed():
-            event = self.cuda.Event(flags.DEFAULT if timing else flags.DISABLE_TIMING)
-        self._kept.append(event)
-        return event
+        unused = self._unused[bool(timing)]
+        try:
+            event = unused.pop()
+        except IndexError:
+            flags = self.cuda.event_flags
+            with self._pushed():
+                event = self.cuda.Event(flags.DEFAULT if timing else flags.DISABLE_TIMING)
+        wrapped = Event(event, unused)
+        self._events.add(wrapped)
+        return wrapped
 
     @_ours
     def record(self, event, stream):
-        event.record(stream)
+        event.event.record(stream)
 
     @_ours
     def wait(self, stream, event):
-        stream.wait_for_event(event)
+        stream.wait_for_event(event.event)
 
     @_ours
     def elapsed(self, start, end):
-        end.synchronize()
-        return start.time_till(end)
+        end.event.synchronize()
+        return start.event.time_till(end.event)
 
     @_ours
     def synchronize(self, what=None):
+        if isinstance(what, Event):
+            what = what.event
         (self.cuda.Context if what is None else what).synchronize()
 
     # Errors
