@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import caffe_spn
-from caffe_spn.cuda import gate_recurrent, recurrence, spatial_propagation
+from caffe_spn.cuda import gate_recurrent, recurrence, runtime, spatial_propagation
 from caffe_spn.errors import ShapeError
 from tests.cpu.recurrence_reference import (
     ONE_WAY,
@@ -17,6 +17,7 @@ from tests.cpu.recurrence_reference import (
     expected_scan,
     random_inputs,
 )
+from tests.cuda.emulation.driver import EmulatedDriver
 from tests.layers.running import TEST, TRAIN, Run, normal
 
 CONNECTIONS = ("THREE_WAY", "ONE_WAY")
@@ -215,3 +216,19 @@ def test_threads_cover_the_line(longest):
     assert threads % recurrence.WARP == 0 and threads <= variant.threads
     # Those that keep a line in memory stride over it.
     assert not variant.elements or threads * variant.elements >= longest
+
+
+@pytest.mark.parametrize(("ordinal", "fits"), [(0, 120), (1, 64)], ids=["227 KB", "64 KB"])
+def test_largest_map_in_shared_memory(gpu, emulated_only, monkeypatch, ordinal, fits):
+    monkeypatch.setattr(caffe_spn.device, "_chosen", ordinal)
+    before = runtime.install(EmulatedDriver(), ordinal)
+    try:
+        room = runtime.runtime().device.shared_memory
+        assert spatial_propagation._shared_pitch(fits, fits) == (
+            fits if 16 * fits * (fits + 4) > room else fits + 4
+        )
+        assert spatial_propagation._shared_pitch(fits + 1, fits + 1) == 0
+        x, guidance = random_inputs((1, 1, fits, fits))
+        check_layer(definition(normalization="CLIP"), x, guidance)
+    finally:
+        runtime.restore(before)
