@@ -144,7 +144,9 @@ class Cudnn:
         device = self.runtime.device
         circumstances = (self.version, device.name, device.capability, *key)
         choice = cudnn_choice.choose(self, a_pass, operands, made.convolution, add, circumstances)
-        made.convolution.set("cudnnSetConvolutionMathType", choice.math)
+        if math != FMA_MATH:
+            # Where others are allowed, each algorithm names its own.
+            made.convolution.set("cudnnSetConvolutionMathType", choice.math)
         return Plan(made, choice)
 
     def _prepare(self) -> None:
