@@ -39,6 +39,11 @@ class SGDSolver(Solver):
     G is the gradient after clipping to `clip_gradients` (the L2 norm of all of them together) and
     division by `iter_size`. `lr_mult` and `decay_mult` of each parameter scale lr and decay.
     Parameters as in `Solver`.
+
+    Attributes
+    ----------
+    history_blobs : list of Blob
+        What `history` has the arrays of; under the GPU it stays there.
     """
 
     type = "SGD"
