@@ -5,6 +5,8 @@ import weakref
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from caffe_spn import Blob, DeviceError
 from caffe_spn.cuda import runtime
@@ -269,6 +271,48 @@ def test_without_a_device():
         assert blob.data.tolist() == [1, 1]
     finally:
         runtime.restore(before)
+
+
+# Any order of accesses
+
+CAPACITY = 6
+HOW = ("diff", "cpu_diff", "gpu_diff", "mutable_gpu_diff", "new_gpu_diff", "zero")
+ACCESS = st.tuples(st.sampled_from(HOW), st.integers(0, 1), st.integers(0, CAPACITY))
+
+
+@given(st.lists(ACCESS, max_size=12))
+def test_every_reader_sees_what_was_written_last(accesses):
+    """Two blobs of any sizes on one memory, against one plain array."""
+    before = runtime.install(HostDriver())
+    try:
+        gpu = runtime.runtime()
+        compute(gpu, gpu.array((CAPACITY,)), 99)  # what the blobs find in their memory
+        expected = np.zeros(CAPACITY, np.float32)
+        blobs = Blob((CAPACITY,)), Blob((CAPACITY,))
+        blobs[1].share_diff(blobs[0])
+        for value, (how, index, count) in enumerate(accesses, start=1):
+            blob = blobs[index]
+            blob.reshape(count)
+            if how == "zero":
+                blob.zero_diff()
+                expected[:count] = 0
+                continue
+            found = getattr(blob, how)
+            if how != "new_gpu_diff":
+                seen = found if isinstance(found, np.ndarray) else on_device(gpu, found)
+                assert seen.tolist() == expected[:count].tolist()
+            if how == "diff":
+                found[count // 2 :] = expected[count // 2 : count] = value
+            elif how == "mutable_gpu_diff":
+                compute(gpu, found.part(0, (count // 2,)), value)
+                expected[: count // 2] = value
+            elif how == "new_gpu_diff":
+                compute(gpu, found, value)
+                expected[:count] = value
+    finally:
+        runtime.restore(before)
+    blobs[0].reshape(CAPACITY)
+    assert blobs[0].diff.tolist() == expected.tolist(), "after the device was closed"
 
 
 # pycaffe
