@@ -129,7 +129,11 @@ def choose(cudnn, a_pass: Pass, operands, convolution, keep_result: bool, key: t
     if os.environ.get("CAFFE_SPN_CUDNN_MEASURE", "1") == "0":
         # The library's first proposal is the same each time; there is nothing to keep.
         return proposed[0]
-    best = _fastest(cudnn, a_pass, operands, convolution, keep_result, proposed)
+    try:
+        best = _fastest(cudnn, a_pass, operands, convolution, keep_result, proposed)
+    except DeviceError:
+        # Too little memory to try them all: what needs least may still work, for this time.
+        return min(proposed, key=lambda choice: choice.workspace)
     cache.store(name, json.dumps(astuple(best)).encode())
     return best
 
@@ -151,20 +155,16 @@ def _fastest(cudnn, a_pass, operands, convolution, keep_result, proposed) -> Cho
     (first, a), (second, b), (result, c) = operands
     workspace = max(choice.workspace for choice in proposed)
     offset = -(-c.nbytes // _ALIGNMENT) * _ALIGNMENT if keep_result else 0
-    try:
-        scratch = cudnn.runtime.scratch(offset + workspace)
-        target = scratch.address if keep_result else c.address
-        results, found = (Result * _MOST_RESULTS)(), c_int()
-        call(
-            cudnn.library,
-            a_pass.measure,
-            *(cudnn.handle, first.handle, a.address, second.handle, b.address),
-            *(convolution.handle, result.handle, target, _MOST_RESULTS, byref(found), results),
-            *(scratch.address + offset, workspace),
-        )
-    except DeviceError:
-        # Too little memory to try them all; what needs least may still work.
-        return min(proposed, key=lambda choice: choice.workspace)
+    scratch = cudnn.runtime.scratch(offset + workspace)
+    target = scratch.address if keep_result else c.address
+    results, found = (Result * _MOST_RESULTS)(), c_int()
+    call(
+        cudnn.library,
+        a_pass.measure,
+        *(cudnn.handle, first.handle, a.address, second.handle, b.address),
+        *(convolution.handle, result.handle, target, _MOST_RESULTS, byref(found), results),
+        *(scratch.address + offset, workspace),
+    )
     measured = _acceptable(results[: found.value])
     return (measured or proposed)[0]
 

@@ -208,9 +208,14 @@ def test_when_measuring_fails_little_memory_is_taken(each, library, opened):
         raise DeviceError("out of memory")
 
     library.proposed = [result(1, workspace=5000), result(2), result(3, workspace=7)]
-    opened.scratch = no_room
+    scratch, opened.scratch = opened.scratch, no_room
     each.run()
     assert library.last(f"cudnnConvolution{each.name}")[7] == 2
+    # It counts for this process only.
+    opened.scratch, later = scratch, Library()
+    method, operands, *_ = PASSES[each.name]
+    getattr(Cudnn(opened, later), method)(*operands, GEOMETRY)
+    assert f"cudnnFindConvolution{each.name}AlgorithmEx" in later.names()
 
 
 def test_later_processes_take_the_same(each, library, opened):
