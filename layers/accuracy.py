@@ -42,7 +42,7 @@ class Accuracy(LabelsOnGpu, Layer):
     ShapeError
         If there is not one label for each position, or fewer classes than `top_k`.
     DataError
-        If a label is no class and not ignored.
+        If a label is no class and not ignored; on a GPU, when the host next reads from it.
 
     Notes
     -----

@@ -39,7 +39,7 @@ class HingeLoss(ExampleLossOnGpu, ExampleLoss):
     ShapeError
         If the batch sizes differ or there is not one label for each example.
     DataError
-        If a label is no class.
+        If a label is no class; on a GPU, when the host next reads from it.
     PrototxtError
         If a gradient of the labels is wanted.
 

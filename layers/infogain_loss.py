@@ -68,7 +68,7 @@ class InfogainLoss(LabelsOnGpu, LossLayer):
     WeightsError
         If the source cannot be read or is no BlobProto.
     DataError
-        If a label is no class and not ignored.
+        If a label is no class and not ignored; on a GPU, when the host next reads from it.
 
     Notes
     -----

@@ -64,7 +64,7 @@ class SoftmaxWithLoss(LabelsOnGpu, LossLayer):
     ShapeError
         If there is not one label for each position.
     DataError
-        If a label is no class and not ignored.
+        If a label is no class and not ignored; on a GPU, when the host next reads from it.
 
     Notes
     -----
