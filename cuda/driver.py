@@ -29,16 +29,12 @@ class OutOfDeviceMemory(DeviceError):
 
 
 class DeviceLost(DeviceError):
-    """A kernel failed in a way that leaves nothing usable on the device in this process.
+    """A kernel failed in a way that leaves nothing usable on the device in this process."""
 
-    Parameters
-    ----------
-    what : str
-        What happened.
-    """
-
-    def __init__(self, what: str):
-        super().__init__(
+    @classmethod
+    def by(cls, what: str) -> DeviceLost:
+        """The error that says what happened, and what can be done."""
+        return cls(
             f"the GPU was lost: {what}",
             help="go on from the last snapshot in a new process; in this one only the CPU can be"
             " used. With CUDA_LAUNCH_BLOCKING=1 the kernel that failed is the one named",

@@ -89,7 +89,7 @@ class Runtime:
 
     def _refusal(self) -> DeviceError:
         if self.driver.lost is not None:
-            return DeviceLost(self.driver.lost)
+            return DeviceLost.by(self.driver.lost)
         if self._ended == "forked":
             return DeviceError(
                 "the GPU was opened before this process was forked; it cannot be used here",

@@ -309,7 +309,7 @@ class PyCudaDriver(Driver):
             self.lost = str(error)
             if self._last_kernel is not None:
                 self.lost += f"; the last kernel that was launched is {self._last_kernel}"
-        return DeviceError(str(error)) if self.lost is None else DeviceLost(self.lost)
+        return DeviceError(str(error)) if self.lost is None else DeviceLost.by(self.lost)
 
     def _is_lost(self) -> bool:
         # An error that makes the context unusable is one that every later call repeats.

@@ -7,6 +7,8 @@ import pytest
 import caffe_spn
 from caffe_spn import device
 from caffe_spn.cuda import runtime
+from caffe_spn.cuda.compiler_base import CompileError, CompilerUnusable
+from caffe_spn.cuda.driver import DeviceLost, OutOfDeviceMemory
 from caffe_spn.errors import DeviceError
 from tests.cuda.host_driver import HostDriver
 
@@ -100,3 +102,10 @@ def test_synchronize_waits_for_the_gpu(gpu):
     caffe_spn.set_mode_gpu()
     device.synchronize()
     assert gpu.driver.calls[-1] == ("synchronize", gpu.stream)
+
+
+def test_a_layers_place_can_be_added_to_each_error():
+    # As a net does it.
+    for kind in (OutOfDeviceMemory, DeviceLost, CompileError, CompilerUnusable):
+        error = kind("what", "where", "help")
+        assert (error.message, error.where, error.help) == ("what", "where", "help")

@@ -8,6 +8,7 @@ import pytest
 import caffe_spn as caffe
 from caffe_spn import device
 from caffe_spn.cuda import libraries, nvcc, nvrtc, pycuda_driver, pycuda_import, runtime
+from caffe_spn.cuda.driver import DeviceLost
 from caffe_spn.errors import DeviceError
 from caffe_spn.tools import arguments, device_query, train
 from caffe_spn.tools import main as cli
@@ -175,6 +176,28 @@ def test_gpu_that_cannot_be_used_is_an_error(nothing, tmp_path, monkeypatch, cap
     assert cli.main(["train", "--solver", "solver.prototxt", "--gpu", "0"]) == 1
     assert "PyCUDA is not installed" in capsys.readouterr().err
     assert cli.main(["train", "--solver", "solver.prototxt", "--gpu", "first"]) == 2
+
+
+def test_a_device_lost_in_the_middle_names_the_snapshot(tmp_path, monkeypatch, capsys):
+    from caffe_spn.training import Solver
+
+    def lose(solver, *arguments):
+        raise DeviceLost.by("an illegal address")
+
+    monkeypatch.chdir(tmp_path)
+    write_tiny(tmp_path)
+    start = ["train", "--solver", "solver.prototxt"]
+    solve = Solver.solve
+    monkeypatch.setattr(Solver, "solve", lose)
+    assert cli.main(start) == 1
+    message = capsys.readouterr().err
+    assert "the GPU was lost: an illegal address\n  help: there is no snapshot at out" in message
+    monkeypatch.setattr(Solver, "solve", solve)
+    assert cli.main(start) == 0
+    monkeypatch.setattr(Solver, "solve", lose)
+    assert cli.main(start) == 1
+    newest = "out/deep/net_iter_8.solverstate"
+    assert f"--resume auto goes on from {newest}; go on from" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text, expected", [(None, 0), ("3", 3), ("DEVICE_ID=2", 2)])
