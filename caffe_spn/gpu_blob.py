@@ -120,7 +120,8 @@ class GpuBlob:
 
         What the net computes into this blob is written into that memory, and what the other
         library writes there is what the net reads. Blobs that share this one's memory (the tops
-        of Split, Reshape and Flatten) share the array's too.
+        of Split, Reshape and Flatten) share the array's too. A blob that is made larger takes new
+        memory of its own, as ever.
 
         Parameters
         ----------
@@ -160,6 +161,8 @@ class GpuBlob:
             )
         return found
 
+    # For other libraries; whoever takes the values may write.
+
     @property
     def __cuda_array_interface__(self) -> dict:
         try:
@@ -172,5 +175,4 @@ class GpuBlob:
         return self.gpu_data.__dlpack_device__()
 
     def __dlpack__(self, **options):
-        # Whoever takes it may write.
         return self.mutable_gpu_data.__dlpack__(**options)

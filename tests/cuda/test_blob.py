@@ -5,7 +5,7 @@ import weakref
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from caffe_spn import Blob, DeviceError
@@ -280,7 +280,11 @@ HOW = ("diff", "cpu_diff", "gpu_diff", "mutable_gpu_diff", "new_gpu_diff", "zero
 ACCESS = st.tuples(st.sampled_from(HOW), st.integers(0, 1), st.integers(0, CAPACITY))
 
 
-@given(st.lists(ACCESS, max_size=12))
+@settings(deadline=None)
+@given(st.lists(ACCESS, max_size=20))
+@example([("diff", 0, 6), ("new_gpu_diff", 0, 2), ("gpu_diff", 0, 6)])
+@example([("diff", 0, 6), ("diff", 1, 2), ("gpu_diff", 0, 6)])
+@example([("new_gpu_diff", 0, 6), ("new_gpu_diff", 0, 2), ("diff", 0, 6)])
 def test_every_reader_sees_what_was_written_last(accesses):
     """Two blobs of any sizes on one memory, against one plain array."""
     before = runtime.install(HostDriver())
