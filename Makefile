@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all lint format bench docs clean
+.PHONY: demo test test-all test-gpu lint format bench docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/caffe-spn demo
@@ -13,6 +13,10 @@ test: $(VENV)/installed-test
 
 test-all: $(VENV)/installed-test
 	$(BIN)/python -m pytest
+
+# On a real GPU what `make test` runs on an emulated one.
+test-gpu: $(VENV)/installed-test
+	$(BIN)/python -m pytest --gpu tests/cuda
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -61,6 +61,16 @@ def test_barriers_between_steps(gpu_in_order, rng):
     np.testing.assert_allclose(to_host(gpu, y_gpu), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_threads_switch_without_assembly_too(gpu, rng):
+    """Machines that fiber.h knows no registers of use ucontext."""
+    x = rng.standard_normal((2, 256), np.float32)
+    x_gpu, y_gpu = to_device(gpu, x), gpu.array(x.shape)
+    options = ("-DEMULATION_UCONTEXT",)
+    gpu.launch(SOURCE, "stencil", 2, THREADS, x_gpu, y_gpu, 3, options=options)
+    expected = smoothed(x.astype(np.float64), 3)
+    np.testing.assert_allclose(to_host(gpu, y_gpu), expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.sanitized
 @pytest.mark.parametrize("blocks", [1, 3, 9])
 def test_for_each_visits_every_index_once(gpu_in_order, blocks):

@@ -43,13 +43,13 @@ def test_more_than_1024_threads_are_refused(gpu):
         gpu.launch(SOURCE, "null_address", 1, 1056, gpu.array((8,)))
 
 
-def test_the_small_device_has_less_shared_memory():
+def test_the_small_device_has_less_shared_memory(gpu):
     before = runtime.install(EmulatedDriver(), 1)
     try:
-        gpu = runtime.runtime()
-        assert gpu.device.capability == (7, 5)
+        small = runtime.runtime()
+        assert small.device.capability == (7, 5)
         with pytest.raises(EmulationError, match="65537 bytes of shared memory"):
-            gpu.launch(SOURCE, "null_address", 1, 32, None, shared=65537)
+            small.launch(SOURCE, "null_address", 1, 32, None, shared=65537)
     finally:
         runtime.restore(before)
 

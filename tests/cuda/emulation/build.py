@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from caffe_spn.errors import DeviceError
 
 HERE = Path(__file__).parent
 CUDA = HERE.parents[2] / "cuda"
+
+LONG = 14 * 24 * 3600  # seconds
 
 # "", "address" or "thread": the sanitizer that this process runs under (see test_sanitizers.py).
 SANITIZER = os.environ.get("CAFFE_SPN_EMULATION", "")
@@ -71,7 +74,10 @@ def build(source: Path, options: Sequence[str] = (), sanitizer: str = SANITIZER)
         raise EmulationError("there is no g++ to compile the kernels for the CPU with")
     flags = [*COMMON, *FLAGS[sanitizer], *options]
     library = _folder() / f"{source.stem}-{_digest(cxx, source, flags)}.so"
-    if not library.exists():
+    try:
+        os.utime(library)
+    except FileNotFoundError:
+        _remove_old(library.parent)
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             made = Path(folder, "kernels.so")
             _compile(cxx, source, flags, sanitizer, made)
@@ -102,11 +108,17 @@ def _run(command: list, text: str = "") -> str:
     return done.stdout
 
 
-@functools.cache
 def _folder() -> Path:
     folder = cache_dir() / "emulation"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove what no test has used for long: each change of a kernel leaves a library."""
+    for path in folder.glob("*.so"):
+        if time.time() - path.stat().st_mtime > LONG:
+            path.unlink(missing_ok=True)
 
 
 @functools.cache
@@ -127,6 +139,7 @@ def _digest(cxx: str, source: Path, flags: list[str]) -> str:
     return hashlib.sha256("\0".join([str(source), *parts]).encode()).hexdigest()[:24]
 
 
+# Those of all modules, because the sanitizer makes few.
 _tsan_fibers = (ctypes.c_void_p * 1024)()
 
 

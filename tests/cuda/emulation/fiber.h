@@ -9,7 +9,9 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 #if !defined(__x86_64__) && !defined(__aarch64__)
-#define EMULATION_UCONTEXT 1
+#define EMULATION_UCONTEXT
+#endif
+#if defined(EMULATION_UCONTEXT)
 #include <ucontext.h>
 #endif
 
