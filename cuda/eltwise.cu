@@ -4,7 +4,7 @@
 #include "vectors.cuh"
 
 #define INPUTS const float *a, const float *b, const float *c, const float *d
-#define OUTPUTS float *a, float *b, float *c, float *d
+#define OUTPUTS float *to_a, float *to_b, float *to_c, float *to_d
 
 extern "C" __global__ void eltwise_product(INPUTS, float *top, int count) {
     for_vectors(count, aligned(a, b, c, d, top), [=](auto width, int i) {
@@ -67,25 +67,52 @@ extern "C" __global__ void eltwise_max(INPUTS, int index, float *top, uint8 *own
     });
 }
 
-// Backward. Diffs that are not wanted are null; one may be the top's.
+// Backward. Diffs that are not wanted are null; the first may be the top's.
+
+extern "C" __global__ void eltwise_product_backward(const float *top_diff, INPUTS, OUTPUTS,
+                                                    int count) {
+    const bool vectors = aligned(top_diff, a, b, c, d) && aligned(to_a, to_b, to_c, to_d);
+    for_vectors(count, vectors, [=](auto width, int i) {
+        constexpr int WIDTH = decltype(width)::value;
+        const float *const input[4] = {a, b, c, d};
+        float *const output[4] = {to_a, to_b, to_c, to_d};
+        const auto diff = load<WIDTH>(top_diff + i);
+        Vector<float, WIDTH> factor[4];
+#pragma unroll
+        for (int k = 0; k < 4; ++k)
+            if (input[k]) factor[k] = load<WIDTH>(input[k] + i);
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+            if (!output[k]) continue;
+            auto product = diff;
+#pragma unroll
+            for (int other = 0; other < 4; ++other)
+                if (other != k && input[other])
+                    product = mapped<WIDTH>([](float x, float y) { return x * y; }, product,
+                                            factor[other]);
+            store(output[k] + i, product);
+        }
+    });
+}
 
 extern "C" __global__ void eltwise_sum_backward(const float *top_diff, float weight_a,
                                                 float weight_b, float weight_c, float weight_d,
                                                 OUTPUTS, int count) {
-    for_vectors(count, aligned(top_diff, a, b, c, d), [=](auto width, int i) {
+    for_vectors(count, aligned(top_diff, to_a, to_b, to_c, to_d), [=](auto width, int i) {
         constexpr int WIDTH = decltype(width)::value;
         const auto diff = load<WIDTH>(top_diff + i);
         const auto pass = [=](float weight, float *to) {
             if (to) store(to + i, mapped<WIDTH>([=](float dy) { return weight * dy; }, diff));
         };
-        pass(weight_a, a), pass(weight_b, b), pass(weight_c, c), pass(weight_d, d);
+        pass(weight_a, to_a), pass(weight_b, to_b), pass(weight_c, to_c), pass(weight_d, to_d);
     });
 }
 
-// `index` is that of `a`.
+// `index` is that of the first.
 extern "C" __global__ void eltwise_max_backward(const float *top_diff, const uint8 *owner,
                                                 int index, OUTPUTS, int count) {
-    for_vectors(count, aligned(top_diff, a, b, c, d) && aligned(owner), [=](auto width, int i) {
+    const bool vectors = aligned(top_diff, to_a, to_b, to_c, to_d) && aligned(owner);
+    for_vectors(count, vectors, [=](auto width, int i) {
         constexpr int WIDTH = decltype(width)::value;
         const auto diff = load<WIDTH>(top_diff + i);
         const auto owners = load<WIDTH>(owner + i);
@@ -93,7 +120,7 @@ extern "C" __global__ void eltwise_max_backward(const float *top_diff, const uin
             const auto share = [=](float dy, uint8 owner) { return dy * (owner == index ? 1 : 0); };
             if (to) store(to + i, mapped<WIDTH>(share, diff, owners));
         };
-        pass(index, a), pass(index + 1, b), pass(index + 2, c), pass(index + 3, d);
+        pass(index, to_a), pass(index + 1, to_b), pass(index + 2, to_c), pass(index + 3, to_d);
     });
 }
 

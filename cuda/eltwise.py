@@ -52,6 +52,22 @@ def maximum(inputs: Sequence[DeviceArray], out: DeviceArray, owner: DeviceArray)
         _launch("eltwise_max", count, *_padded(group), start + 1, out, owner)
 
 
+def product_backward(
+    top_diff: DeviceArray,
+    inputs: Sequence[DeviceArray],
+    diffs: Sequence[DeviceArray | None],
+) -> None:
+    """diffs[i] = top_diff * the other inputs, where wanted; the first may be `top_diff`."""
+    if len(inputs) > GROUP:
+        for i in reversed(range(len(inputs))):
+            if diffs[i] is not None:
+                product([top_diff, *inputs[:i], *inputs[i + 1 :]], diffs[i])
+        return
+    wanted = [d for d in diffs if d is not None]
+    count = _check("eltwise_product_backward", [*inputs, *wanted], top_diff=top_diff)
+    _launch("eltwise_product_backward", count, top_diff, *_padded(inputs), *_padded(diffs))
+
+
 def weighted_sum_backward(
     top_diff: DeviceArray, weights: Sequence[float], diffs: Sequence[DeviceArray | None]
 ) -> None:

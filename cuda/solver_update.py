@@ -125,5 +125,6 @@ class Parameters:
 def _on_device(values: np.ndarray) -> DeviceArray:
     gpu = runtime()
     target = gpu.array(values.shape, values.dtype)
-    gpu.upload(target, values)
+    if values.size:
+        gpu.upload(target, values)
     return target

@@ -118,7 +118,7 @@ class Eltwise(Layer):
         inputs = [b.data for b in bottom]
         out = top[0].data
         if self.operation == EltwiseParameter.PROD:
-            if self.in_place:
+            if self.in_place and self.needs_backward:
                 self.workspace("saved", out.shape)[...] = out
             product(inputs, out)
         elif self.operation == EltwiseParameter.SUM:
@@ -162,10 +162,11 @@ class Eltwise(Layer):
             super().forward_gpu(bottom, top)
             return
         inputs = [b.gpu_data for b in bottom]
-        if self.operation == EltwiseParameter.PROD and self.in_place:
+        multiplies = self.operation == EltwiseParameter.PROD
+        if multiplies and self.in_place and self.needs_backward:
             runtime().copy(self.gpu_workspace("saved", inputs[0].shape), inputs[0])
         out = top[0].new_gpu_data
-        if self.operation == EltwiseParameter.PROD:
+        if multiplies:
             eltwise.product(inputs, out)
         elif self.operation == EltwiseParameter.SUM:
             eltwise.weighted_sum(inputs, self.coefficients, out)
@@ -178,36 +179,34 @@ class Eltwise(Layer):
         if self._is_host_only(bottom):
             super().backward_gpu(top, propagate_down, bottom)
             return
-        if self.operation == EltwiseParameter.PROD:
-            self._backward_product_gpu(top[0], propagate_down, bottom)
-            return
         top_diff = top[0].gpu_diff
         wanted = zip(bottom, propagate_down, strict=True)
         diffs = [b.new_gpu_diff if wants else None for b, wants in wanted]
-        if self.operation == EltwiseParameter.SUM:
+        if self.operation == EltwiseParameter.PROD:
+            self._backward_product_gpu(top[0].gpu_data, top_diff, bottom, diffs)
+        elif self.operation == EltwiseParameter.SUM:
             eltwise.weighted_sum_backward(top_diff, self.coefficients, diffs)
         else:
             winner = self.gpu_workspace("winner", top_diff.shape, np.uint8)
             eltwise.maximum_backward(top_diff, winner, diffs)
 
-    def _backward_product_gpu(self, top, propagate_down, bottom):
+    def _backward_product_gpu(self, y, top_diff, bottom, diffs):
         from caffe_spn.cuda import eltwise
 
         inputs = [b.gpu_data for b in bottom]
         if self.in_place:
-            inputs[0] = self.gpu_workspace("saved", top.shape)
-        for i in reversed(range(len(bottom))):
-            if not propagate_down[i]:
-                continue
-            top_diff, out = top.gpu_diff, bottom[i].new_gpu_diff
-            if self.stable:
-                eltwise.product([top_diff, *inputs[:i], *inputs[i + 1 :]], out)
-            else:
-                eltwise.quotient_backward(top.gpu_data, inputs[i], top_diff, out)
+            inputs[0] = self.gpu_workspace("saved", y.shape)
+        if self.stable:
+            eltwise.product_backward(top_diff, inputs, diffs)
+            return
+        for x, diff in reversed(list(zip(inputs, diffs, strict=True))):
+            if diff is not None:
+                eltwise.quotient_backward(y, x, top_diff, diff)
 
     def _is_host_only(self, bottom) -> bool:
-        # The kernels count the bottoms of a maximum in a byte.
-        return self.operation == EltwiseParameter.MAX and len(bottom) > 256
+        from caffe_spn.cuda import eltwise
+
+        return self.operation == EltwiseParameter.MAX and len(bottom) > eltwise.MOST_OF_MAX
 
     def _winner(self, bottom):
         return self.workspace("winner", bottom[0].shape, np.min_scalar_type(len(bottom)))

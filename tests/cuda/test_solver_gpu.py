@@ -128,6 +128,15 @@ def test_nan_clips_nothing(gpu):
     assert found[0] == 1 and np.isnan(found[1])
 
 
+def test_no_parameters(gpu):
+    parameters = Parameters([])
+    parameters.place([], [], [])
+    parameters.update("sgd", RATE, (0.9,), clip=parameters.find_clip(1.0))
+    found = np.empty(2, np.float32)
+    gpu.download(found, parameters.find_clip(1.0))
+    np.testing.assert_array_equal(found, [1, 0])
+
+
 def test_table_is_copied_only_when_it_changes(gpu):
     on_device = OnDevice(gpu)
     uploads = gpu.uploads
