@@ -70,3 +70,37 @@ for _ in range(4):
 np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-5)
 """
         run(program, stderr=None)
+
+    def test_memory_that_is_short_names_the_layer(self, run, tmp_path):
+        (tmp_path / "net.prototxt").write_text(NET)
+        program = f"""
+import caffe_spn as caffe
+caffe.set_mode_gpu()
+net = caffe.Net({str(tmp_path / "net.prototxt")!r}, caffe.TEST)
+refused(net.forward, OutOfDeviceMemory)
+caffe.set_mode_cpu()
+assert np.isfinite(net.forward()["prob"]).all()
+"""
+        lines = run(program, memory=20_000).splitlines()
+        assert lines[0] == f"{tmp_path / 'net.prototxt'}:4: layer 'spn' (SpatialPropagation)"
+        assert lines[1].startswith("  out of memory on Fake GPU 0: ")
+        assert "use a smaller batch" in lines[2]
+
+    def test_a_lost_device_names_the_layer_that_noticed(self, run, tmp_path):
+        (tmp_path / "net.prototxt").write_text(NET)
+        program = f"""
+import caffe_spn as caffe
+caffe.set_mode_gpu()
+net = caffe.Net({str(tmp_path / "net.prototxt")!r}, caffe.TEST)
+net.forward()
+runtime.runtime().launch("kernels.cu", "crash", 1, 1, None)
+refused(net.forward, DeviceLost)
+refused(lambda: net.blobs["h"].data, DeviceLost)
+caffe.set_mode_cpu()
+fresh = caffe.Net({str(tmp_path / "net.prototxt")!r}, caffe.TEST)
+assert np.isfinite(fresh.forward()["prob"]).all()
+"""
+        printed = run(program, left=None)
+        assert printed.startswith(f"{tmp_path / 'net.prototxt'}:")
+        assert printed.count("the GPU was lost: ") == 2
+        assert "the last kernel that was launched is crash" in printed
