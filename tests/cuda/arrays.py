@@ -1,9 +1,10 @@
-"""Arrays up to the device and down from it."""
+"""Arrays up to the device and down from it, for tests of launchers."""
 
 import numpy as np
 
 from caffe_spn.cuda.array import DeviceArray
 from caffe_spn.cuda.runtime import runtime
+from tests.cuda.emulation.arrays import to_device, to_host
 
 
 def normal(*shape, seed=0):
@@ -18,16 +19,9 @@ def empty(shape, dtype=np.float32) -> DeviceArray:
 
 def up(array) -> DeviceArray:
     """A device array with this content."""
-    array = np.ascontiguousarray(array)
-    made = empty(array.shape, array.dtype)
-    if array.size:
-        runtime().upload(made, array)
-    return made
+    return to_device(runtime(), array)
 
 
 def down(array: DeviceArray) -> np.ndarray:
     """What a device array holds."""
-    host = np.empty(array.shape, array.dtype)
-    if host.size:
-        runtime().download(host, array)
-    return host
+    return to_host(runtime(), array)

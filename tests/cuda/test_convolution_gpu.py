@@ -13,7 +13,7 @@ from tests import golden_cases
 from tests.cuda import both_devices
 from tests.cuda.arrays import down, empty, normal, up
 from tests.cuda.emulation import blas
-from tests.cuda.emulation.driver import EmulatedDriver
+from tests.cuda.emulation.driver import ORDERS
 from tests.layers.running import Run
 
 # Parameters, the bottom's shape, and what computes it: by Convolution, by Deconvolution.
@@ -103,6 +103,38 @@ def test_what_computes(case, layer_type):
     assert got == chosen[TYPES.index(layer_type)]
 
 
+@pytest.mark.parametrize("text", ["kernel_size: 3 pad: 1", "kernel_size: 3 stride: 2 group: 4"])
+@pytest.mark.parametrize("layer_type", TYPES)
+def test_the_order_of_threads_changes_no_bit(gpu, emulated_only, way, layer_type, text):
+    text, bottoms = definition(layer_type, text), [normal(2, 4, 9, 8)]
+    params, top_diffs = parameters(text, *bottoms)
+    caffe_spn.set_mode_gpu()
+    found = []
+    for order in ORDERS:
+        gpu.driver.thread_order = gpu.driver.block_order = order
+        arrays = everything(text, bottoms, params, top_diffs)
+        found.append([array.tobytes() for array in arrays])
+    assert found[1] == found[0]
+    assert found[2] == found[0]
+
+
+@pytest.mark.parametrize("layer_type", TYPES)
+def test_batch_and_map_may_change(gpu, way, layer_type):
+    text = definition(layer_type, "kernel_size: 3 pad: 1")
+    params, _ = parameters(text, normal(1, 2, 4, 4))
+    found = []
+    for set_mode in (caffe_spn.set_mode_cpu, caffe_spn.set_mode_gpu):
+        set_mode()
+        run = Run(text, normal(1, 2, 4, 4), params=params)
+        for shape in ((3, 2, 7, 5), (1, 2, 3, 9)):
+            run.bottom[0].reshape(*shape)
+            run.bottom[0].data[...] = normal(*shape)
+            run.forward()
+            found.append(run.out.copy())
+    for on_cpu, on_gpu in zip(found[:2], found[2:], strict=True):
+        np.testing.assert_allclose(on_gpu, on_cpu, 1e-4, 1e-5)
+
+
 @pytest.mark.parametrize("layer_type", TYPES)
 def test_two_bottoms(gpu, way, layer_type):
     text = definition(layer_type, "kernel_size: 3 stride: 2")
@@ -148,9 +180,7 @@ def test_up_sampling_needs_no_library(gpu):
 
 
 @pytest.mark.parametrize("engine", ["DEFAULT", "CAFFE", "CUDNN"])
-def test_engine(gpu, engine):
-    if not isinstance(gpu.driver, EmulatedDriver):
-        pytest.skip("real libraries keep no list of their calls")
+def test_engine(gpu, emulated_only, engine):
     calls = blas.install(gpu)
     text = definition("Convolution", f"kernel_size: 3 engine: {engine}")
     both_devices.compare(gpu, text, normal(2, 3, 5, 4), params=[normal(4, 3, 3, 3)])
@@ -158,7 +188,7 @@ def test_engine(gpu, engine):
     assert calls == (["sgemm"] * 3 if engine == "CAFFE" else by_cudnn)
 
 
-def test_what_cudnn_refuses_is_computed_otherwise(gpu):
+def test_what_cudnn_refuses_is_computed_otherwise(gpu, emulated_only):
     calls = blas.install(gpu)
     gpu.libraries["cudnn"].refuses = {"backward_weights"}
     compare(gpu, definition("Convolution", "kernel_size: 3"), normal(2, 3, 5, 4))
@@ -166,11 +196,13 @@ def test_what_cudnn_refuses_is_computed_otherwise(gpu):
 
 
 def test_without_cudnn_it_is_said_once(gpu, monkeypatch, caplog):
-    def missing(name):
+    def missing(name, runtime):
+        assert name == "cudnn"
         raise DeviceError("cuDNN was not found", help="pip install it")
 
-    del gpu.libraries["cudnn"]
-    monkeypatch.setattr(libraries, "load", missing)
+    gpu.library("cublas")
+    gpu.libraries.pop("cudnn", None)
+    monkeypatch.setattr(libraries, "open_library", missing)
     with caplog.at_level(logging.WARNING, "caffe_spn"):
         compare(gpu, definition("Convolution", "kernel_size: 3"), normal(2, 3, 5, 4))
         compare(gpu, definition("Convolution", "kernel_size: 3"), normal(1, 3, 5, 4))
@@ -181,6 +213,7 @@ def test_without_cudnn_it_is_said_once(gpu, monkeypatch, caplog):
 
 def test_without_cublas_either(gpu, monkeypatch):
     monkeypatch.setattr(libraries, "find", lambda name: None)
+    monkeypatch.setattr(libraries, "_loaded", {})
     gpu.libraries.clear()
     caffe_spn.set_mode_gpu()
     with pytest.raises(DeviceError, match="cuBLAS was not found") as error:
