@@ -48,7 +48,7 @@ def as_device_array(array, writable: bool = False) -> DeviceArray:
     DeviceError
         If the array is not on the open device, or may not be written.
     ShapeError
-        If it is not C-contiguous.
+        If it is not C-contiguous, or of a type that NumPy does not have.
     """
     if isinstance(array, DeviceArray):
         return array
@@ -80,7 +80,12 @@ def _from_dlpack(array, kind: str) -> tuple[DeviceArray, bool]:
     except TypeError:
         # Older libraries know no versions.
         capsule = array.__dlpack__(stream=stream)
-    taken = dlpack.from_capsule(capsule)
+    try:
+        taken = dlpack.from_capsule(capsule)
+    except BufferError as error:
+        raise ShapeError(
+            f"an array of type {kind} cannot be taken: {error}", help="convert it to float32 first"
+        ) from error
     _check_contiguous(taken.shape, taken.strides, 1, kind)
     return DeviceArray(taken.address, taken.shape, taken.dtype, _Borrowed(taken)), taken.read_only
 

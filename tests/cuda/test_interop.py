@@ -259,6 +259,13 @@ def test_a_transposed_array(array):
     assert "tensor.contiguous()" in message(raised)
 
 
+def test_a_type_that_numpy_does_not_have(array, monkeypatch):
+    monkeypatch.setitem(dlpack._CODES, "f", 4)  # bfloat16's
+    with pytest.raises(ShapeError) as raised:
+        as_device_array(Tensor(array))
+    assert "Tensor cannot be taken: DLPack type 4 of 32 bits has no NumPy type" in message(raised)
+
+
 def test_a_masked_array(array):
     with pytest.raises(ShapeError, match="is masked"):
         as_device_array(CudaArray(array, mask=array))
