@@ -32,6 +32,10 @@ SYSTEM_FOLDERS = (
     "/usr/lib",
 )
 
+# 12.0 and 11.8 end the process at a lambda in a template's member.
+OLDEST = (12, 1)
+HELP = "pip install -U nvidia-cuda-nvrtc (for drivers before 580: nvidia-cuda-nvrtc-cu12)"
+
 # Before CUDA 13 NVRTC takes a lambda with `auto` parameters inside a kernel for a function of the
 # host, unless what says nothing is the device's.
 NVRTC_FLAGS = ("-default-device",)
@@ -68,13 +72,16 @@ class Nvrtc(Compiler):
         try:
             library = ctypes.CDLL(str(self.path))
             library.nvrtcGetErrorString.restype = c_char_p
-            # Since CUDA 11.2.
-            for name in ("nvrtcGetSupportedArchs", "nvrtcGetCUBIN"):
-                getattr(library, name)
         except (OSError, AttributeError) as error:
+            raise CompilerUnusable(f"{self} cannot be loaded: {error}", help=HELP) from error
+        major, minor = c_int(), c_int()
+        library.nvrtcVersion(byref(major), byref(minor))
+        if (major.value, minor.value) < OLDEST:
             raise CompilerUnusable(
-                f"{self} cannot be loaded: {error}", help="pip install -U nvidia-cuda-nvrtc"
-            ) from error
+                f"{self} is of release {major.value}.{minor.value};"
+                f" {OLDEST[0]}.{OLDEST[1]} is needed at least",
+                help=HELP,
+            )
         return library
 
     def _call(self, name: str, *arguments) -> None:
@@ -82,7 +89,7 @@ class Nvrtc(Compiler):
         if status:
             raise CompilerUnusable(
                 f"{self}: {name} fails: {self._library.nvrtcGetErrorString(status).decode()}",
-                help="pip install -U nvidia-cuda-nvrtc",
+                help=HELP,
             )
 
     def version(self) -> str:
@@ -120,10 +127,7 @@ class Nvrtc(Compiler):
                 if program.refused(output):
                     raise program.error(self, architecture, output)
                 reason = self._library.nvrtcGetErrorString(status).decode()
-                raise CompilerUnusable(
-                    f"{self} fails: {reason}\n{output}".strip(),
-                    help="pip install -U nvidia-cuda-nvrtc",
-                )
+                raise CompilerUnusable(f"{self} fails: {reason}\n{output}".strip(), help=HELP)
             return self._output(handle, "CUBIN" if architecture.startswith("sm_") else "PTX")
         finally:
             self._library.nvrtcDestroyProgram(byref(handle))

@@ -1,5 +1,7 @@
 """NVRTC: where it is looked for, and a library that is none."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,16 @@ def test_no_library(tmp_path):
     path.write_text("not ELF")
     with pytest.raises(CompilerUnusable, match="cannot be loaded"):
         nvrtc.Nvrtc(path).version()
+
+
+def test_release_that_crashes(tmp_path):
+    (tmp_path / "old.c").write_text(
+        "char *nvrtcGetErrorString(int status) { return 0; }\n"
+        "int nvrtcVersion(int *major, int *minor) { *major = 11; *minor = 8; return 0; }\n"
+    )
+    library = tmp_path / "libnvrtc.so.11.2"
+    if shutil.which("gcc") is None:
+        pytest.skip("there is no gcc to compile a stand-in with")
+    subprocess.run(["gcc", "-shared", "-o", library, tmp_path / "old.c"], check=True)
+    with pytest.raises(CompilerUnusable, match=r"is of release 11\.8; 12\.1 is needed"):
+        nvrtc.Nvrtc(library).architectures  # noqa: B018
