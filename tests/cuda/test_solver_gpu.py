@@ -13,7 +13,7 @@ from caffe_spn.solver import SOLVERS, get_solver
 from tests import golden_cases as golden
 from tests.cuda.emulation.driver import ORDERS, EmulatedDriver
 from tests.layers.running import normal
-from tests.solver_cases import make_solver, weights
+from tests.solver_cases import DATA, LEARNER, NET, make_solver, weights
 
 RATE = 0.1
 # Histories, and what the rule takes after the rate.
@@ -178,9 +178,9 @@ def test_resumes_from_caffes_snapshot(case, tmp_path, gpu):
                 golden.compare(case, key, golden.param_blob(solver.net, key).data, want)
 
 
-def train(folder, text, iterations=3):
+def train(folder, text, iterations=3, net=NET):
     folder.mkdir(exist_ok=True)
-    solver = make_solver(folder, text)
+    solver = make_solver(folder, text, net)
     solver.step(iterations)
     return solver
 
@@ -199,6 +199,22 @@ def test_resumed_training_equals_an_uninterrupted_one(kind, tmp_path, gpu):
     np.testing.assert_array_equal(weights(resumed), weights(whole))
     for mine, theirs in itertools.zip_longest(resumed.history, whole.history):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_resumed_dropout_goes_on_with_the_same_numbers(tmp_path, gpu):
+    caffe_spn.set_mode_gpu()
+    text = f'snapshot_prefix: "{tmp_path}/s" random_seed: 5'
+    dropout = 'layer { name: "drop" type: "Dropout" bottom: "x" top: "kept" }'
+    net = DATA + dropout + LEARNER.replace('bottom: "x"', 'bottom: "kept"')
+    whole = train(tmp_path, text, net=net)
+    whole.snapshot()
+    whole.step(3)
+    for start, iterations in ((None, 6), ("s_iter_3.solverstate", 3)):
+        other = train(tmp_path, text, 0, net)
+        if start is not None:
+            other.restore(tmp_path / start)
+        other.step(iterations)
+        np.testing.assert_array_equal(weights(other), weights(whole))
 
 
 def test_moved_between_devices_in_the_middle(tmp_path, gpu):
