@@ -1,7 +1,8 @@
 // __syncthreads, __syncwarp, shuffles and votes.
 //
-// What the hardware leaves undefined is a fault here: lanes of one warp at different barriers, masks
-// that differ or name lanes which have returned, a thread that returned before a __syncthreads().
+// What CUDA leaves undefined is a fault here: lanes of one warp at different barriers, masks that
+// differ or name lanes which have returned. So is what only newer hardware allows: a thread that
+// returns while others still come to a __syncthreads().
 #pragma once
 
 namespace emulation {
@@ -19,8 +20,9 @@ static int block_votes;   // of the meeting that is under way
 static int block_result;  // of the last one
 static Barrier warp_barriers[MOST_THREADS / WARP][WARP];
 
-// A meeting has an address of its own. Were it always the barrier's, a thread that leaves late would
-// seem to follow what faster threads did since, up to the next barrier, and races would be missed.
+// A meeting has an address of its own. Were it always the barrier's, a thread that leaves late
+// would seem to follow what faster threads did since, up to the next barrier, and races would be
+// missed.
 static uint64_t events[4096];
 static unsigned next_event;
 
@@ -122,7 +124,8 @@ UNSANITIZED static void sync_warp(unsigned mask, Place place, Finish finish) {
         }
     }
     barrier->mask = mask;
-    meet(*barrier, lanes, first, first + WARP, place, [=]() UNSANITIZED { finish(&threads[first]); });
+    meet(*barrier, lanes, first, first + WARP, place,
+         [=]() UNSANITIZED { finish(&threads[first]); });
 }
 
 // Every lane gives a value and gets that of `source`, all at once.

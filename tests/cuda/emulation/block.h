@@ -127,8 +127,8 @@ UNSANITIZED static void report_deadlock() {
         waiting += threads[i].state == WAITING;
         if (threads[i].state == WAITING && !first) first = &threads[i];
     }
-    fail("deadlock: %u threads wait and %u have returned; the first, thread (%u, %u, %u), waits at %s"
-         " (%s:%d)",
+    fail("deadlock: %u threads wait and %u have returned; the first, thread (%u, %u, %u), waits at"
+         " %s (%s:%d)",
          waiting, returned, first->index.x, first->index.y, first->index.z, first->place.what,
          file_name(first->place.file), first->place.line);
 }

@@ -112,10 +112,14 @@ UNSANITIZED static void make_stack(Fiber &fiber) {
 }
 
 // Nothing guards the lowest byte; a stack that was too small has left something near it.
-UNSANITIZED static bool overflowed(const Fiber &fiber) {
-    for (int i = 0; i < 64; ++i)
-        if (fiber.stack[i]) return true;
-    return false;
+UNSANITIZED static bool overflowed(Fiber &fiber) {
+    bool found = false;
+    for (int i = 0; i < 64; ++i) {
+        if (!fiber.stack[i]) continue;
+        found = true;
+        fiber.stack[i] = 0;
+    }
+    return found;
 }
 
 // Let the fiber begin at `entry` when it is switched to.

@@ -1,6 +1,7 @@
 // Arithmetic, conversions, atomics, loads and stores.
 //
-// The fast, inexact functions (__expf and others) are exact here: their error on a GPU is not shown.
+// The fast, inexact functions (__expf and others) are exact here: their error on a GPU does not
+// show.
 #pragma once
 
 // CUDA's max and min take mixed types, and prefer a number to a NaN.
@@ -66,7 +67,8 @@ template <typename To>
 inline To saturated(double value) {
     const To least = To(1) << (8 * sizeof(To) - 1);
     const bool is_signed = std::is_signed<To>::value;
-    const To lowest = is_signed ? least : To(0), highest = static_cast<To>(is_signed ? ~least : ~To(0));
+    const To lowest = is_signed ? least : To(0);
+    const To highest = static_cast<To>(is_signed ? ~least : ~To(0));
     if (!(value == value)) return 0;
     if (value <= static_cast<double>(lowest)) return lowest;
     return value >= static_cast<double>(highest) ? highest : static_cast<To>(value);
