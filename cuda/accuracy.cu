@@ -1,11 +1,11 @@
 // How many positions of (outer, classes, inner) have their label among the best scores.
 #include "losses.cuh"
 
-// `partials` is for all positions; loss_finish adds it up. `of_class`, if it is not null, receives how
-// many positions of each class are right, and behind that how many there are.
+// `partials` is for all positions; loss_finish adds it up. `of_class`, if it is not null, receives
+// how many positions of each class are right, and behind that how many there are.
 //
-// Counts of classes are integers, whose additions may come in any order. A block collects its own in
-// shared memory if there is room (`in_shared`), so that fewer meet at the same address.
+// Counts of classes are integers, whose additions may come in any order. A block collects its own
+// in shared memory if there is room (`in_shared`), so that fewer meet at the same address.
 extern "C" __global__ void accuracy(const float *scores, LABELS, int positions, int inner,
                                     int top_k, int *of_class, int in_shared, Tally *partials) {
     DYNAMIC_SHARED(int, of_block);

@@ -1,8 +1,8 @@
 // The indices of the largest elements along the middle axis of arrays (outer, classes, inner).
 //
 // An element and its index together make one 64-bit number, so that the largest of these is the
-// largest element, and of equal ones that with the highest index, as in Caffe. The next largest is the
-// largest number below the one found last.
+// largest element, and of equal ones that with the highest index, as in Caffe. The next largest is
+// the largest number below the one found last.
 #include "classes.cuh"
 
 struct Largest {

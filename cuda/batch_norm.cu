@@ -1,7 +1,7 @@
 // Normalisation of arrays (batch, channels, positions) by the mean and variance of each channel.
 //
-// A channel is shared by `splits` blocks, whose results one warp joins afterwards, always in the same
-// order. Rows to be normalised one by one, as MVN has them, are channels of a batch of 1.
+// A channel is shared by `splits` blocks, whose results one warp joins afterwards, always in the
+// same order. Rows to be normalised one by one, as MVN has them, are channels of a batch of 1.
 #include "moments.cuh"
 #include "vectors.cuh"
 
@@ -99,7 +99,8 @@ __device__ __forceinline__ float of_channel(const float *numbers, int channel, f
 extern "C" __global__ void normalize(const float *x, int count, int channels, int positions,
                                      const float *mean, const float *factor, float *y,
                                      float *kept) {
-    for_vectors(count, positions % 4 == 0 && aligned(x, y, kept), [=](auto width, int i) {
+    const bool in_vectors = positions % 4 == 0 && aligned(x, y, kept);
+    for_vectors(count, in_vectors, [=](auto width, int i) {
         constexpr int WIDTH = decltype(width)::value;
         const int channel = i / positions % channels;
         const float center = of_channel(mean, channel, 0), scale = of_channel(factor, channel, 1);
@@ -169,7 +170,8 @@ extern "C" __global__ void normalize_backward(const float *y_diff, const float *
                                               const float *factor, const float *center,
                                               const float *slope, const float *scale,
                                               float *x_diff) {
-    for_vectors(count, positions % 4 == 0 && aligned(y_diff, input, x_diff), [=](auto width, int i) {
+    const bool in_vectors = positions % 4 == 0 && aligned(y_diff, input, x_diff);
+    for_vectors(count, in_vectors, [=](auto width, int i) {
         constexpr int WIDTH = decltype(width)::value;
         const int channel = i / positions % channels;
         const float at = of_channel(mean, channel, 0), by = of_channel(factor, channel, 1);

@@ -10,8 +10,8 @@ __device__ __forceinline__ int64 first_class(int position, int classes, int inne
 
 const int IGNORED = -1, WRONG = -2;
 
-// Labels are floats whose fractions are cut off. Comparing before the conversion keeps NaN, and what
-// no int can hold, out of it.
+// Labels are floats whose fractions are cut off. Comparing before the conversion keeps NaN, and
+// what no int can hold, out of it.
 struct Labels {
     const float *values;
     int classes, ignores, ignored;

@@ -17,8 +17,9 @@ __device__ __forceinline__ void tally_labels(const Labels &labels, int positions
     });
 }
 
-// body(label, at, c) for every class of every position; element c of the position lies at `at`. Rows
-// of blocks take CHUNK of the classes in turn.
+// body(label, at, c) for every class of every position; element c of the position lies at `at`.
+// Rows of blocks take CHUNK of the classes in turn. What the body writes must overlap nothing that
+// it reads, so that several classes are read at once.
 const int CHUNK = 16;
 
 template <typename Body>
@@ -42,9 +43,10 @@ extern "C" __global__ void softmax_loss_forward(const float *prob, LABELS, int p
     });
 }
 
-extern "C" __global__ void softmax_loss_backward(const float *prob, LABELS, int positions,
-                                                 int inner, const float *top_diff,
-                                                 const Summary *summary, float *diff) {
+extern "C" __global__ void softmax_loss_backward(const float *__restrict__ prob, LABELS,
+                                                 int positions, int inner, const float *top_diff,
+                                                 const Summary *summary,
+                                                 float *__restrict__ diff) {
     const float weight = loss_weight(top_diff, summary);
     each_class(LABELS_READ, positions, inner, [=](int label, int64 at, int c) {
         diff[at] = (prob[at] - (c == label ? 1 : 0)) * (label >= 0 ? weight : 0);
@@ -61,9 +63,10 @@ extern "C" __global__ void multinomial_forward(const float *prob, LABELS, int po
     });
 }
 
-extern "C" __global__ void multinomial_backward(const float *prob, LABELS, int positions,
-                                                int inner, const float *top_diff,
-                                                const Summary *summary, float *diff) {
+extern "C" __global__ void multinomial_backward(const float *__restrict__ prob, LABELS,
+                                                int positions, int inner, const float *top_diff,
+                                                const Summary *summary,
+                                                float *__restrict__ diff) {
     const float weight = loss_weight(top_diff, summary);
     each_class(LABELS_READ, positions, inner, [=](int label, int64 at, int c) {
         diff[at] = c == label ? -weight / at_least(LOG_THRESHOLD, prob[at]) : 0;
@@ -87,9 +90,10 @@ extern "C" __global__ void hinge_forward(const float *scores, LABELS, int positi
     });
 }
 
-extern "C" __global__ void hinge_backward(const float *scores, LABELS, int positions, int inner,
-                                          int squared, const float *top_diff,
-                                          const Summary *summary, float *diff) {
+extern "C" __global__ void hinge_backward(const float *__restrict__ scores, LABELS,
+                                          int positions, int inner, int squared,
+                                          const float *top_diff, const Summary *summary,
+                                          float *__restrict__ diff) {
     const float weight = loss_weight(top_diff, summary);
     each_class(LABELS_READ, positions, inner, [=](int label, int64 at, int c) {
         const float margin = short_of_margin(scores[at], c == label);
@@ -110,10 +114,11 @@ extern "C" __global__ void infogain_forward(const float *prob, LABELS, int posit
     });
 }
 
-extern "C" __global__ void infogain_backward(const float *prob, LABELS, int positions, int inner,
-                                             const float *matrix, const float *row_sums,
-                                             const float *top_diff, const Summary *summary,
-                                             float *diff) {
+extern "C" __global__ void infogain_backward(const float *__restrict__ prob, LABELS,
+                                             int positions, int inner, const float *matrix,
+                                             const float *row_sums, const float *top_diff,
+                                             const Summary *summary,
+                                             float *__restrict__ diff) {
     const float weight = loss_weight(top_diff, summary);
     each_class(LABELS_READ, positions, inner, [=](int label, int64 at, int c) {
         const float slope =

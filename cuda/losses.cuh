@@ -1,8 +1,8 @@
 // What the losses share: how labels are read, and how terms are added up and normalised.
 //
-// Terms are added in float64, first by each block and then, by loss_finish, those of all blocks; the
-// order is always the same. Nothing is read by the host: what backward needs, and whether a label was
-// wrong, stays on the device in a Summary.
+// Terms are added in float64, first by each block and then, by loss_finish, those of all blocks;
+// the order is always the same. Nothing is read by the host: what backward needs, and whether a
+// label was wrong, stays on the device in a Summary.
 #pragma once
 #include "classes.cuh"
 

@@ -2,8 +2,8 @@
 //
 //   y = x scale^-beta,  scale = k + weight (sum of x^2 over the neighbourhood)
 //
-// A thread makes one element and adds up its neighbourhood anew: neighbouring threads read nearly the
-// same numbers, which are in the caches then. Beyond the edges are zeros.
+// A thread makes one element and adds up its neighbourhood anew: neighbouring threads read nearly
+// the same numbers, which are in the caches then. Beyond the edges are zeros.
 #include "common.cuh"
 
 // Which elements are neighbours: those up to `reach` away in a channel's direction, or in rows and

@@ -1,10 +1,10 @@
 // Count, mean and squared deviations of numbers, in one pass over them.
 //
 // Numbers are added relative to the mean so far, so that no digits are lost where the mean is large
-// beside the deviations; equal numbers have exactly themselves as mean, and deviations of exactly 0.
+// beside the deviations; equal numbers have exactly themselves as mean, and no deviations at all.
 //
-// Source: T. Chan, G. Golub and R. LeVeque, "Updating formulae and a pairwise algorithm for computing
-// sample variances", 1979.
+// Source: T. Chan, G. Golub and R. LeVeque, "Updating formulae and a pairwise algorithm for
+// computing sample variances", 1979.
 #pragma once
 #include "common.cuh"
 
@@ -61,7 +61,8 @@ struct Moments {
         }
         __syncthreads();
         all = Moments();
-        if (lane < warps) all.count = counts[lane], all.mean = means[lane], all.squares = sums[lane];
+        if (lane < warps)
+            all.count = counts[lane], all.mean = means[lane], all.squares = sums[lane];
         all = all.of_warp();
         __syncthreads();  // the shared arrays are free again
         return all;

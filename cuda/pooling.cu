@@ -7,8 +7,8 @@
 // cuDNN's pooling rounds down where Caffe rounds up, and breaks ties otherwise.
 #include "pooling.cuh"
 
-// body(pixel, index) for the pixels of window (r, q), row by row. A window of SIDE x SIDE (0: of any
-// size) is read before its first pixel is used, so that the reads do not wait for each other.
+// body(pixel, index) for the pixels of window (r, q), row by row. A window of SIDE x SIDE (0: of
+// any size) is read before its first pixel is used, so that the reads do not wait for each other.
 template <int SIDE, typename Body>
 __device__ __forceinline__ void each_pixel(const float *map, const Axis &rows, const Axis &columns,
                                            int r, int q, float outside, Body body) {
@@ -88,9 +88,9 @@ __device__ __forceinline__ void max_windows(const float *bottom, const MaxTops &
     const int r = place / columns.out, q = place % columns.out;
     for EACH_PLANE(plane) {
         Largest best;
-        each_pixel<SIDE>(bottom + int64(plane) * rows.size * columns.size, rows, columns, r, q,
+        each_pixel<SIDE>(bottom + plane * rows.size * columns.size, rows, columns, r, q,
                          -FLOAT_MAX, [&](float pixel, int at) { best.add(pixel, at); });
-        tops.put(int64(plane) * places + place, best);
+        tops.put(plane * places + place, best);
     }
 }
 
@@ -123,25 +123,6 @@ extern "C" __global__ void max_forward_wide(const float *bottom, float *top, int
     }
 }
 
-extern "C" __global__ void max_backward(const float *top_diff, const int *mask, float *bottom_diff,
-                                        AXES) {
-    const Axis rows = ROWS, columns = COLUMNS;
-    PLACE_OR_RETURN(height * width);
-    const int h = place / width, w = place % width;
-    const int top = rows.first(h), bottom = rows.last(h);
-    const int left = columns.first(w), right = columns.last(w);
-    for EACH_PLANE(plane) {
-        const int64 start = int64(plane) * out_height * out_width;
-        float sum = 0;
-        for (int r = top; r < bottom; ++r)
-            for (int q = left; q < right; ++q) {
-                const int64 at = start + r * out_width + q;
-                if (mask[at] == place) sum += top_diff[at];
-            }
-        bottom_diff[int64(plane) * height * width + place] = sum;
-    }
-}
-
 template <int SIDE>
 __device__ __forceinline__ void average_windows(const float *bottom, float *top, int planes,
                                                 const Axis &rows, const Axis &columns) {
@@ -151,9 +132,9 @@ __device__ __forceinline__ void average_windows(const float *bottom, float *top,
     const float count = rows.count(r) * columns.count(q);
     for EACH_PLANE(plane) {
         float sum = 0;
-        each_pixel<SIDE>(bottom + int64(plane) * rows.size * columns.size, rows, columns, r, q, 0,
+        each_pixel<SIDE>(bottom + plane * rows.size * columns.size, rows, columns, r, q, 0,
                          [&](float pixel, int) { sum += pixel; });
-        top[int64(plane) * places + place] = sum / count;
+        top[plane * places + place] = sum / count;
     }
 }
 
@@ -180,18 +161,55 @@ extern "C" __global__ void average_forward_wide(const float *bottom, float *top,
     }
 }
 
-extern "C" __global__ void average_backward(const float *top_diff, float *bottom_diff, AXES) {
-    const Axis rows = ROWS, columns = COLUMNS;
-    PLACE_OR_RETURN(height * width);
-    const int h = place / width, w = place % width;
+// bottom_diff = the sum of value(at, count) over the windows that see each pixel; `at` is the
+// window's output, `count` what AVE divides by. A thread has several planes under way at once, as
+// each needs few reads.
+const int AT_ONCE = 4;
+
+template <typename Value>
+__device__ __forceinline__ void gather(float *__restrict__ bottom_diff, int planes,
+                                       const Axis &rows, const Axis &columns, int place,
+                                       Value value) {
+    const int h = place / columns.size, w = place % columns.size;
     const int top = rows.first(h), bottom = rows.last(h);
     const int left = columns.first(w), right = columns.last(w);
-    for EACH_PLANE(plane) {
-        const float *diff = top_diff + int64(plane) * out_height * out_width;
-        float sum = 0;
+    const int64 pixels = rows.size * columns.size, outputs = rows.out * columns.out;
+    const int64 step = gridDim.y * blockDim.y;
+    for (int64 plane = blockIdx.y * blockDim.y + threadIdx.y; plane < planes;
+         plane += AT_ONCE * step) {
+        float sum[AT_ONCE] = {};
+        int64 start[AT_ONCE];
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; ++k)
+            // Beyond the last plane it is read again: without a branch, reads wait for nothing.
+            start[k] = min(plane + k * step, int64(planes) - 1) * outputs;
         for (int r = top; r < bottom; ++r)
-            for (int q = left; q < right; ++q)
-                sum += diff[r * out_width + q] / (rows.count(r) * columns.count(q));
-        bottom_diff[int64(plane) * height * width + place] = sum;
+            for (int q = left; q < right; ++q) {
+                const float count = rows.count(r) * columns.count(q);
+#pragma unroll
+                for (int k = 0; k < AT_ONCE; ++k)
+                    sum[k] += value(start[k] + r * columns.out + q, count);
+            }
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; ++k)
+            if (plane + k * step < planes)
+                bottom_diff[(plane + k * step) * pixels + place] = sum[k];
     }
+}
+
+extern "C" __global__ void max_backward(const float *__restrict__ top_diff,
+                                        const int *__restrict__ mask,
+                                        float *__restrict__ bottom_diff, AXES) {
+    PLACE_OR_RETURN(height * width);
+    gather(bottom_diff, planes, ROWS, COLUMNS, place, [=](int64 at, float) {
+        const float diff = top_diff[at];  // read without waiting for the mask
+        return mask[at] == place ? diff : 0;
+    });
+}
+
+extern "C" __global__ void average_backward(const float *__restrict__ top_diff,
+                                            float *__restrict__ bottom_diff, AXES) {
+    PLACE_OR_RETURN(height * width);
+    gather(bottom_diff, planes, ROWS, COLUMNS, place,
+           [=](int64 at, float count) { return top_diff[at] / count; });
 }

@@ -35,5 +35,5 @@ struct Axis {
     if (place >= (places)) return
 
 #define EACH_PLANE(plane)                                                        \
-    (int plane = blockIdx.y * blockDim.y + threadIdx.y; plane < planes; \
+    (int64 plane = blockIdx.y * blockDim.y + threadIdx.y; plane < planes; \
      plane += gridDim.y * blockDim.y)

@@ -1,6 +1,7 @@
 // Sums of rows, of their absolute values or of their squares.
 //
-// A row is shared by `splits` blocks, whose sums one block joins afterwards, always in the same order.
+// A row is shared by `splits` blocks, whose sums one block joins afterwards, always in the same
+// order.
 #include "vectors.cuh"
 
 const int AT_ONCE = 4;  // elements that a thread reads before it uses the first

@@ -1,9 +1,9 @@
 // Softmax along the middle axis of arrays (outer, classes, inner); outer * inner is `positions`.
 //
-// The largest score is subtracted first, so that exp cannot overflow. A thread takes a position; up to
-// 32 classes it keeps them in registers, so that each score is read once. Rows (inner = 1) of more
-// classes are worked on by a block each, as neighbouring threads should read neighbouring scores.
-// Results may be written over the inputs.
+// The largest score is subtracted first, so that exp cannot overflow. A thread takes a position; up
+// to 32 classes it keeps them in registers, so that each score is read once. Rows (inner = 1) of
+// more classes are worked on by a block each, as neighbouring threads should read neighbouring
+// scores. Results may be written over the inputs.
 #include "classes.cuh"
 
 // body(Most<n>()) with n at least `classes`, or 0 if they are too many for registers.

@@ -22,8 +22,8 @@ extern "C" __global__ void stochastic_train(const float *bottom, float *top, int
     PLACE_OR_RETURN(places);
     const int r = place / out_width, q = place % out_width;
     for EACH_PLANE(plane) {
-        const float *map = bottom + int64(plane) * height * width;
-        const int64 at = int64(plane) * places + place;
+        const float *map = bottom + plane * height * width;
+        const int64 at = plane * places + place;
         float total = 0;
         each_pixel(map, rows, columns, r, q, [&](float pixel, int) {
             total += pixel;
@@ -51,11 +51,11 @@ extern "C" __global__ void stochastic_test(const float *bottom, float *top, AXES
     const int r = place / out_width, q = place % out_width;
     for EACH_PLANE(plane) {
         float total = 0, squares = 0;
-        each_pixel(bottom + int64(plane) * height * width, rows, columns, r, q,
+        each_pixel(bottom + plane * height * width, rows, columns, r, q,
                    [&](float pixel, int) {
                        total += pixel, squares += pixel * pixel;
                        return true;
                    });
-        top[int64(plane) * places + place] = total == 0 ? 0 : squares / total;
+        top[plane * places + place] = total == 0 ? 0 : squares / total;
     }
 }
