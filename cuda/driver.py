@@ -37,7 +37,7 @@ class DeviceLost(DeviceError):
         return cls(
             f"the GPU was lost: {what}",
             help="go on from the last snapshot in a new process; in this one only the CPU can be"
-            " used. With CUDA_LAUNCH_BLOCKING=1 the kernel that failed is the one named",
+            " used. With CUDA_LAUNCH_BLOCKING=1 kernels fail at their own launch",
         )
 
 

@@ -238,14 +238,14 @@ class PyCudaDriver(Driver):
     def launch(self, function, grid, block, arguments, shared, stream):
         if shared > function.dynamic_shared:
             self._allow(function, shared, grid, block)
-        self._last_kernel = function.name
         try:
             function.launch(grid, block, arguments.packed(), shared, stream)
         except self.cuda.Error as error:
             raise self._not_launched(error, function, grid, block, shared) from error
+        self._last_kernel = function.name
 
     def _not_launched(self, error, function: Kernel, grid, block, shared: int) -> DeviceError:
-        ours = self._translated(error)
+        ours = self._translated(error, f" at the launch of {function.name}")
         if isinstance(ours, DeviceLost):
             return ours
         return function.refused(error, grid, block, shared)
@@ -301,14 +301,14 @@ class PyCudaDriver(Driver):
 
     # Errors
 
-    def _translated(self, error) -> DeviceError:
+    def _translated(self, error, where: str = "") -> DeviceError:
         """Our error for one of PyCUDA's, which tells more than its class: it has no number."""
         if isinstance(error, self.cuda.MemoryError):
             return OutOfDeviceMemory(str(error))
         if self.lost is None and self._context is not None and self._is_lost():
-            self.lost = str(error)
+            self.lost = f"{error}{where}"
             if self._last_kernel is not None:
-                self.lost += f"; the last kernel that was launched is {self._last_kernel}"
+                self.lost += f"; the last kernel that was launched before is {self._last_kernel}"
         return DeviceError(str(error)) if self.lost is None else DeviceLost.by(self.lost)
 
     def _is_lost(self) -> bool:

@@ -227,7 +227,7 @@ refused(caffe_spn.set_mode_gpu)
         printed = run(program, left=None).splitlines()
         assert printed[0] == (
             "the GPU was lost: cuStreamSynchronize failed: an illegal memory access was"
-            " encountered; the last kernel that was launched is crash"
+            " encountered; the last kernel that was launched before is crash"
         )
         assert "last snapshot" in printed[1]
         assert printed[2:6:2] == [printed[0]] * 2

@@ -103,4 +103,4 @@ assert np.isfinite(fresh.forward()["prob"]).all()
         printed = run(program, left=None)
         assert printed.startswith(f"{tmp_path / 'net.prototxt'}:")
         assert printed.count("the GPU was lost: ") == 2
-        assert "the last kernel that was launched is crash" in printed
+        assert "the last kernel that was launched before is crash" in printed
