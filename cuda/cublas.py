@@ -28,7 +28,7 @@ _HELP = {
     "cublasCreate_v2": "the library may be newer than the driver: compare the CUDA version that"
     " nvidia-smi shows with the package's (nvidia-cublas-cu12 is for CUDA 12)",
     "ALLOC_FAILED": "use a smaller batch or image",
-    "EXECUTION_FAILED": "a kernel failed before; the device may be lost, and a new process helps",
+    "EXECUTION_FAILED": "go on from the last snapshot in a new process",
 }
 
 # The default mode computes in true float32: TF32 is used only where it is allowed.
@@ -159,12 +159,16 @@ class Cublas:
 
     def _call(self, name: str, *arguments) -> None:
         status = getattr(self._library, name)(*arguments)
-        if status:
-            word = _STATUS.get(status, "unknown to this package")
-            raise DeviceError(
-                f"cuBLAS: {name} failed with status {status} ({word})",
-                help=_HELP.get(name) or _HELP.get(word),
-            )
+        if not status:
+            return
+        word = _STATUS.get(status, "unknown to this package")
+        if word == "EXECUTION_FAILED":
+            # The driver knows more, and says so if the device is lost.
+            self._runtime.synchronize()
+        raise DeviceError(
+            f"cuBLAS: {name} failed with status {status} ({word})",
+            help=_HELP.get(name) or _HELP.get(word),
+        )
 
 
 def check_sizes(transpose_a, transpose_b, m, n, k, leading, steps, count) -> None:

@@ -104,7 +104,14 @@ class Cudnn:
         # A handle is for one thread at a time.
         with self._lock:
             self._prepare()
-            self._compute(a_pass, arrays, roles, geometry, add)
+            try:
+                self._compute(a_pass, arrays, roles, geometry, add)
+            except NotSupported:
+                raise
+            except DeviceError:
+                # The driver knows more, and says so if the device is lost.
+                self.runtime.synchronize()
+                raise
 
     def _compute(self, a_pass: Pass, arrays, roles: str, geometry, add: bool) -> None:
         plan = self._plan(a_pass, arrays, roles, geometry, add)

@@ -7,6 +7,7 @@ import pytest
 
 from caffe_spn.cuda import libraries
 from caffe_spn.cuda.cublas import Cublas
+from caffe_spn.cuda.driver import DeviceLost
 from caffe_spn.errors import DeviceError, ShapeError
 from tests.cuda.recorder import Recorder
 
@@ -30,6 +31,7 @@ def opened():
     return SimpleNamespace(
         stream=SimpleNamespace(handle=STREAM),
         enter=lambda: None,
+        synchronize=lambda: None,
         device=SimpleNamespace(capability=(9, 0)),
         driver=SimpleNamespace(allocate=lambda n: WORKSPACE, free=freed.append, freed=freed),
     )
@@ -107,6 +109,16 @@ def test_all_is_given_back_once(cublas, library, opened):
 def test_a_failure_has_its_name(cublas, library, status, name):
     library.answers["cublasSgemm_v2"] = status
     with pytest.raises(DeviceError, match=f"cublasSgemm_v2 failed with status {status} .{name}"):
+        cublas.sgemm(False, False, 1, 1, 1, 1, A, 1, B, 1, 0, C, 1)
+
+
+def test_a_device_that_is_lost(cublas, library, opened):
+    def lost():
+        raise DeviceLost("it was lost")
+
+    library.answers["cublasSgemm_v2"] = 13
+    opened.synchronize = lost
+    with pytest.raises(DeviceLost):
         cublas.sgemm(False, False, 1, 1, 1, 1, A, 1, B, 1, 0, C, 1)
 
 

@@ -9,6 +9,7 @@ import pytest
 import caffe_spn
 from caffe_spn.cuda import libraries
 from caffe_spn.errors import DeviceError
+from tests.cuda.recorder import Recorder
 
 ABSENT = "libc.so.6"
 
@@ -134,6 +135,30 @@ def test_what_a_library_needs_is_opened_before_it(machine, monkeypatch):
     ]
     assert libraries.load("cudnn") is first
     assert len(opened) == 3
+
+
+@pytest.mark.parametrize("name", ["cublas", "cudnn"])
+def test_a_device_keeps_what_it_opened(gpu, emulated_only, monkeypatch, name):
+    library = Recorder(cudnnGetVersion=90100)
+    monkeypatch.setattr(libraries, "_loaded", {name: library})
+    gpu.libraries.clear()
+    opened = gpu.library(name)
+    assert type(opened).__name__ == name.capitalize()
+    assert gpu.library(name) is opened
+    opened.close()
+    del gpu.libraries[name]
+
+
+def test_a_library_that_does_not_work_is_looked_for_once(gpu, monkeypatch, caplog):
+    monkeypatch.setattr(libraries, "open_library", _refuse)
+    gpu.libraries.pop("cudnn", None)
+    assert libraries.optional("cudnn", gpu) is None
+    assert libraries.optional("cudnn", gpu) is None
+    assert len(caplog.records) == 1
+
+
+def _refuse(name, runtime):
+    raise DeviceError(f"{name} does not work")
 
 
 def test_tf32(monkeypatch):
