@@ -140,7 +140,7 @@ def _compile(
         try:
             return compiler, compiler.compile(program, architecture, options)
         except CompilerUnusable as problem:
-            _log.warning("%s", problem.message)
+            _warn_once(problem)
             problems.append(problem)
     if len(problems) == 1:
         raise problems[0]
@@ -178,3 +178,13 @@ def _attempts(
                 )
             )
     yield from lower
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(problem: CompilerUnusable) -> None:
+    """Say that a compiler is passed over, not for each kernel anew."""
+    if problem.message not in _warned:
+        _warned.add(problem.message)
+        _log.warning("%s", problem.message)

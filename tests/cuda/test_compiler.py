@@ -121,12 +121,13 @@ def test_machine_code_by_the_second_compiler_beats_ptx_by_the_first(source, foun
     assert found[0].compiled == []
 
 
-def test_unusable_compiler_is_passed_over(source, found, tmp_path):
+def test_unusable_compiler_is_passed_over_and_named_once(source, found, tmp_path, caplog):
     broken = StandIn(tmp_path / "broken", problem=CompilerUnusable("has no C++ compiler"))
     found.insert(0, broken)
-    compiler.compile_cubin(source, (9, 0))
-    compiler.compile_cubin(source, (9, 0))
-    assert (broken.compiled, found[1].compiled) == (["sm_90"], ["sm_90"])
+    for options in ((), (), ("-DA",)):
+        compiler.compile_cubin(source, (9, 0), options)
+    assert (len(broken.compiled), len(found[1].compiled)) == (2, 2)
+    assert caplog.text.count("has no C++ compiler") == 1
 
 
 def test_where_no_compiler_works_all_are_named(source, found, tmp_path):
