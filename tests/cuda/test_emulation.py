@@ -7,7 +7,7 @@ from tests.cuda.emulation.arrays import to_device, to_host
 
 pytestmark = pytest.mark.usefixtures("emulated_only")
 
-SOURCE = "faults.cu"
+SOURCE = "kernels.cu"
 THREADS = 256
 
 

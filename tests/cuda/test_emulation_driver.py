@@ -14,7 +14,7 @@ from tests.cuda.emulation.memory import view
 
 pytestmark = pytest.mark.usefixtures("emulated_only")
 
-SOURCE = "faults.cu"
+SOURCE = "kernels.cu"
 
 
 # Launches
@@ -40,7 +40,7 @@ def test_a_launch_beyond_the_limits_is_refused(gpu, grid, block, shared, message
 
 def test_more_than_1024_threads_are_refused(gpu):
     with pytest.raises(EmulationError, match="1056 threads in a block; the most are 1024"):
-        gpu.launch(SOURCE, "null_address", 1, 1056, gpu.array((8,)))
+        gpu.launch("faults.cu", "null_address", 1, 1056, gpu.array((8,)))
 
 
 def test_the_small_device_has_less_shared_memory(gpu):
@@ -49,7 +49,7 @@ def test_the_small_device_has_less_shared_memory(gpu):
         small = runtime.runtime()
         assert small.device.capability == (7, 5)
         with pytest.raises(EmulationError, match="65537 bytes of shared memory"):
-            small.launch(SOURCE, "null_address", 1, 32, None, shared=65537)
+            small.launch("faults.cu", "null_address", 1, 32, None, shared=65537)
     finally:
         runtime.restore(before)
 
@@ -83,13 +83,13 @@ def test_an_unknown_kernel_or_file_is_named(gpu):
 
 def test_a_kernel_that_does_not_compile_gives_the_compilers_message(gpu):
     with pytest.raises(EmulationError, match=r"g\+\+ does not compile it:[^^]*atomics"):
-        gpu.launch(SOURCE, "adds_floats", 1, 1, None, options=("-DFLOAT_ATOMICS",))
+        gpu.launch("variants.cu", "adds_floats", 1, 1, None, options=("-DFLOAT_ATOMICS",))
 
 
 def test_options_choose_among_variants(gpu):
     y = gpu.array((1,))
     for variant, expected in ((2, 4.0), (3, 9.0)):
-        gpu.launch(SOURCE, "variant", 1, 1, y, options=(f"-DVARIANT={variant}",))
+        gpu.launch("variants.cu", "variant", 1, 1, y, options=(f"-DVARIANT={variant}",))
         assert to_host(gpu, y)[0] == expected
 
 

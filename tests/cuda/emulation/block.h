@@ -37,7 +37,7 @@ struct Launch {
     int thread_order, block_order;
     unsigned seed;
     void **arguments;
-    void **tsan_fibers;  // MOST_THREADS, of all modules
+    void **stacks, **tsan_fibers;  // MOST_THREADS each; all modules share them
     char message[1024];
 };
 

@@ -133,13 +133,14 @@ def _version(cxx: str) -> str:
 
 def _digest(cxx: str, source: Path, flags: list[str]) -> str:
     """Of everything that the library depends on."""
-    headers = [*sorted(HERE.glob("*.h")), *sorted(CUDA.glob("*.cuh"))]
+    headers = [*sorted(HERE.glob("*.*h")), *sorted(CUDA.glob("*.cuh"))]
     parts = [platform.machine(), _version(cxx), *flags, *(_read(p) for p in (source, *headers))]
     parts.append(_read(Path(__file__)))
     return hashlib.sha256("\0".join([str(source), *parts]).encode()).hexdigest()[:24]
 
 
-# Those of all modules, because the sanitizer makes few.
+# Made when a kernel first needs them, and shared by all modules.
+_stacks = (ctypes.c_void_p * 1024)()
 _tsan_fibers = (ctypes.c_void_p * 1024)()
 
 
@@ -154,6 +155,7 @@ class Launch(ctypes.Structure):
         ("block_order", ctypes.c_int),
         ("seed", ctypes.c_uint),
         ("arguments", ctypes.POINTER(ctypes.c_void_p)),
+        ("stacks", ctypes.POINTER(ctypes.c_void_p)),
         ("tsan_fibers", ctypes.POINTER(ctypes.c_void_p)),
         ("message", ctypes.c_char * 1024),
     ]
@@ -186,6 +188,6 @@ class Module:
         EmulationError
             If a thread did what it must not.
         """
-        launch.tsan_fibers = _tsan_fibers
+        launch.stacks, launch.tsan_fibers = _stacks, _tsan_fibers
         if getattr(self.library, f"launch_{name}")(ctypes.byref(launch)):
             raise EmulationError(launch.message.decode(), f"{self.source.name}: {name}")

@@ -20,9 +20,12 @@ UNSANITIZED static void fault(const Location &location, const char *what) {
     abort();
 }
 
-// A wild address: an address that is not mapped, the stack's end.
-UNSANITIZED static void on_signal(int number) {
-    fail("%s", number == SIGSEGV ? "an address that is not in memory" : "an invalid address");
+UNSANITIZED static void on_signal(int, siginfo_t *signal, void *) {
+    const char *address = static_cast<char *>(signal->si_addr);
+    const char *stack = current ? current->fiber.stack : nullptr;
+    if (stack && address < stack && address >= stack - STACK_GUARD)
+        fail("more local variables than %zu bytes", STACK_BYTES);
+    fail("an address that is not in memory: %p", signal->si_addr);
     abort();
 }
 
@@ -37,8 +40,8 @@ struct Signals {
         own.ss_size = sizeof handler_stack;
         sigaltstack(&own, &stack);
         struct sigaction action = {};
-        action.sa_handler = on_signal;
-        action.sa_flags = SA_ONSTACK | SA_NODEFER;  // it does not return
+        action.sa_sigaction = on_signal;
+        action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;  // it does not return
         sigaction(SIGSEGV, &action, &segv);
         sigaction(SIGBUS, &action, &bus);
     }

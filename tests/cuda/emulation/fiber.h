@@ -18,6 +18,7 @@
 namespace emulation {
 
 const size_t STACK_BYTES = 256 * 1024;  // of address space; pages come as they are touched
+const size_t STACK_GUARD = 64 * 1024;
 
 struct Fiber {
     void *stack_pointer;  // while it does not run
@@ -104,22 +105,12 @@ extern "C" void emulation_switch_stack(void **save, void *load);
 
 static Fiber scheduler;  // the stack that launch() was called on
 
-UNSANITIZED static void make_stack(Fiber &fiber) {
-    fiber.stack_bytes = STACK_BYTES;
-    fiber.stack = static_cast<char *>(mmap(nullptr, STACK_BYTES, PROT_READ | PROT_WRITE,
-                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-    if (fiber.stack == MAP_FAILED) abort();
-}
-
-// Nothing guards the lowest byte; a stack that was too small has left something near it.
-UNSANITIZED static bool overflowed(Fiber &fiber) {
-    bool found = false;
-    for (int i = 0; i < 64; ++i) {
-        if (!fiber.stack[i]) continue;
-        found = true;
-        fiber.stack[i] = 0;
-    }
-    return found;
+// Below each stack lies memory that cannot be touched.
+UNSANITIZED static char *new_stack() {
+    void *memory = mmap(nullptr, STACK_GUARD + STACK_BYTES, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED || mprotect(memory, STACK_GUARD, PROT_NONE)) abort();
+    return static_cast<char *>(memory) + STACK_GUARD;
 }
 
 // Let the fiber begin at `entry` when it is switched to.

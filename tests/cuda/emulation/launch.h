@@ -58,16 +58,18 @@ UNSANITIZED static int run_grid(Launch &launch, void (*call)(void **)) {
     gridDim = dim3(launch.grid[0], launch.grid[1], launch.grid[2]);
     blockDim = dim3(launch.block[0], launch.block[1], launch.block[2]);
     thread_count = blockDim.x * blockDim.y * blockDim.z;
-    for (unsigned i = 0; i < thread_count; ++i)
-        if (!threads[i].fiber.stack) make_stack(threads[i].fiber);
-#if defined(__SANITIZE_THREAD__)
-    // The sanitizer has a few thousand for the whole process, and takes half a millisecond for one.
-    scheduler.tsan = __tsan_get_current_fiber();
     for (unsigned i = 0; i < thread_count; ++i) {
-        void *&fiber = launch.tsan_fibers[i];
-        if (!fiber) fiber = __tsan_create_fiber(0);
-        threads[i].fiber.tsan = fiber;
+        if (!launch.stacks[i]) launch.stacks[i] = new_stack();
+        threads[i].fiber.stack = static_cast<char *>(launch.stacks[i]);
+        threads[i].fiber.stack_bytes = STACK_BYTES;
+#if defined(__SANITIZE_THREAD__)
+        // It has a few thousand for the whole process, and takes half a millisecond to make one.
+        if (!launch.tsan_fibers[i]) launch.tsan_fibers[i] = __tsan_create_fiber(0);
+        threads[i].fiber.tsan = launch.tsan_fibers[i];
+#endif
     }
+#if defined(__SANITIZE_THREAD__)
+    scheduler.tsan = __tsan_get_current_fiber();
 #endif
     const size_t blocks = size_t(gridDim.x) * gridDim.y * gridDim.z;
     unsigned *order = nullptr;
@@ -85,8 +87,6 @@ UNSANITIZED static int run_grid(Launch &launch, void (*call)(void **)) {
         run_block(call);
     }
     signals.restore();
-    for (unsigned i = 0; i < thread_count && !failed; ++i)
-        if (overflowed(threads[i].fiber)) fail("more local variables than %zu bytes", STACK_BYTES);
     free(order);
     return failed;
 }
