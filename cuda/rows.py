@@ -25,6 +25,7 @@ def take_rows(rows: DeviceArray, indices: DeviceArray, target: DeviceArray) -> N
     target : DeviceArray (M, width)
     """
     width = rows.shape[1]
+    check("take_rows", rows=rows)
     check("take_rows", indices.size, np.int32, indices=indices)
     count = check("take_rows", indices.size * width, target=target)
     if count:

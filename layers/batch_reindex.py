@@ -4,7 +4,15 @@ Source: `BatchReindexLayer` of BVLC Caffe.
 """
 
 from caffe_spn.layer import Layer, register
-from caffe_spn.layers.indices import add_rows, read_indices, refuse_gradient, take_rows
+from caffe_spn.layers.indices import (
+    add_rows,
+    examples,
+    on_device,
+    put_rows,
+    read_indices,
+    refuse_gradient,
+    take_rows,
+)
 
 
 @register("BatchReindex", bottoms=("data", "index"), in_place=False)
@@ -63,3 +71,19 @@ class BatchReindex(Layer):
         if propagate_down[0]:
             bottom[0].diff.fill(0)
             add_rows(top[0].diff, self.indices, bottom[0].diff)
+
+    # As in Embed, the indices are read on the host.
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import rows
+
+        count = bottom[0].shape[0]
+        kind = f"the batch size of bottom 0 (data), {bottom[0].shape}"
+        self.indices = read_indices(self, bottom[1], 1, count, kind)
+        numbers = on_device(self, "indices", self.indices)
+        rows.take_rows(examples(bottom[0].gpu_data), numbers, examples(top[0].new_gpu_data))
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        refuse_gradient(self, propagate_down, 1, "indices")
+        if propagate_down[0]:
+            put_rows(self, top[0].gpu_diff, self.indices, bottom[0].new_gpu_diff)

@@ -6,7 +6,7 @@ Source: `FilterLayer` of BVLC Caffe.
 import numpy as np
 
 from caffe_spn.layer import Layer, register
-from caffe_spn.layers.indices import refuse_gradient, take_rows
+from caffe_spn.layers.indices import examples, on_device, put_rows, refuse_gradient, take_rows
 
 
 @register("Filter", bottoms=("data", "selector+"), tops=("top+",), in_place=False)
@@ -90,3 +90,18 @@ class Filter(Layer):
             if wanted:
                 x.diff.fill(0)
                 x.diff[self.kept] = y.diff
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import rows
+
+        self.kept = np.flatnonzero(bottom[-1].cpu_data)
+        self._shape_tops(bottom, top)
+        numbers = on_device(self, "kept", self.kept)
+        for x, y in zip(bottom, top, strict=False):
+            rows.take_rows(examples(x.gpu_data), numbers, examples(y.new_gpu_data))
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        refuse_gradient(self, propagate_down, len(top), "selector")
+        for x, y, wanted in zip(bottom, top, propagate_down, strict=False):
+            if wanted:
+                put_rows(self, y.gpu_diff, self.kept, x.new_gpu_diff)

@@ -3,6 +3,8 @@
 Source: `EmbedLayer` and `BatchReindexLayer` of BVLC Caffe.
 """
 
+import math
+
 import numpy as np
 
 from caffe_spn.errors import DataError
@@ -35,7 +37,7 @@ def read_indices(layer: Layer, bottom, position: int, rows: int, kind: str):
     DataError
         At the first index without a row; Caffe would read foreign memory.
     """
-    values = bottom.data.reshape(-1)
+    values = bottom.cpu_data.reshape(-1)
     # Compared before the conversion, which makes some integer of NaN.
     valid = (values > -1) & (values < rows)
     if not valid.all():
@@ -77,6 +79,22 @@ def on_device(layer: Layer, name: str, numbers):
     target = layer.gpu_workspace(name, numbers.shape, np.int32)
     runtime().upload(target, numbers.astype(np.int32))
     return target
+
+
+def examples(array):
+    """A DeviceArray as a matrix with a row for each example."""
+    return array.reshaped(array.shape[0], math.prod(array.shape[1:]))
+
+
+def put_rows(layer: Layer, rows, indices, out) -> None:
+    """out = 0, then `add_rows`, on the device."""
+    from caffe_spn.cuda import rows as kernels
+    from caffe_spn.cuda.runtime import runtime
+
+    runtime().zero(out)
+    plan, differing = kernels.groups(indices)
+    plan = on_device(layer, "plan", plan)
+    kernels.add_rows(examples(rows), plan, differing, examples(out))
 
 
 def refuse_gradient(layer: Layer, propagate_down, position: int, kind: str) -> None:
