@@ -2,105 +2,102 @@
 //
 //   y = x scale^-beta,  scale = k + weight (sum of x^2 over the neighbourhood)
 //
-// A thread makes one element and adds up its neighbourhood anew: neighbouring threads read nearly
-// the same numbers, which are in the caches then. Beyond the edges are zeros.
+// A thread adds up the neighbourhood of each of its elements anew: most of it is in the caches, as
+// the thread itself or its neighbours have read it before. Beyond the edges are zeros.
 #include "common.cuh"
 
-// Which elements are neighbours: those up to `reach` away in a channel's direction, or in rows and
-// columns.
+// each(body) calls body(i, sum) for all elements of this thread; sum(x, function) is then the sum
+// of function(x) over the neighbourhood of element i.
+
+// Channels up to `reach` away. A thread stays at its pixel and goes through CHUNK channels.
+const int CHUNK = 16;
+
 struct Across {
-    int channels, height, width, reach;
+    int batch, channels, height, width, reach;
 
-    template <typename Function>
-    __device__ __forceinline__ float sum(const float *x, int i, Function function) const {
-        const int pixels = height * width, c = i / pixels % channels;
-        const int last = min(c + reach, channels - 1);
-        float total = 0;
-        for (int other = max(c - reach, 0); other <= last; ++other)
-            total += function(x[i + int64(other - c) * pixels]);
-        return total;
-    }
-};
-
-struct Within {
-    int channels, height, width, reach;
-
-    template <typename Function>
-    __device__ __forceinline__ float sum(const float *x, int i, Function function) const {
-        const int w = i % width, h = i / width % height;
-        const int bottom = min(h + reach, height - 1), right = min(w + reach, width - 1);
-        float total = 0;
-        for (int row = max(h - reach, 0); row <= bottom; ++row) {
-            float of_row = 0;
-            for (int column = max(w - reach, 0); column <= right; ++column)
-                of_row += function(x[i + (row - h) * width + (column - w)]);
-            total += of_row;
+    template <typename Body>
+    __device__ __forceinline__ void each(Body body) const {
+        const int pixels = height * width, chunks = (channels + CHUNK - 1) / CHUNK;
+        const int pixel = blockIdx.x * blockDim.x + threadIdx.x;
+        if (pixel >= pixels) return;
+        for (int64 part = blockIdx.y; part < int64(batch) * chunks; part += gridDim.y) {
+            const int n = static_cast<int>(part) / chunks;
+            const int begin = (part - n * chunks) * CHUNK, end = min(begin + CHUNK, channels);
+            const int64 start = int64(n) * channels * pixels + pixel;
+            for (int c = begin; c < end; ++c) {
+                const int first = max(c - reach, 0), last = min(c + reach, channels - 1);
+                body(start + int64(c) * pixels, [=](const float *x, auto function) {
+                    float total = 0;
+                    for (int other = first; other <= last; ++other)
+                        total += function(x[start + int64(other) * pixels]);
+                    return total;
+                });
+            }
         }
-        return total;
     }
 };
 
-struct Numbers {
-    float weight, beta, k;
+// Rows and columns up to `reach` away. A thread makes one element after another.
+struct Within {
+    int batch, channels, height, width, reach;
 
-    template <typename Region>
-    __device__ __forceinline__ float scale(const Region &region, const float *x, int i) const {
-        return k + weight * region.sum(x, i, [](float value) { return value * value; });
-    }
-    // scale^-beta
-    __device__ __forceinline__ float power(float scale) const {
-        if (beta != 0.75f) return powf(scale, -beta);
-        const float root = sqrtf(scale);
-        return 1 / (root * sqrtf(root));
+    template <typename Body>
+    __device__ __forceinline__ void each(Body body) const {
+        for_each(i, batch * channels * height * width) {
+            const int w = i % width, h = i / width % height;
+            const int top = max(h - reach, 0) - h, bottom = min(h + reach, height - 1) - h;
+            const int left = max(w - reach, 0) - w, right = min(w + reach, width - 1) - w;
+            const int pitch = width;
+            body(i, [=](const float *x, auto function) {
+                float total = 0;
+                for (int row = top; row <= bottom; ++row) {
+                    float of_row = 0;
+                    for (int column = left; column <= right; ++column)
+                        of_row += function(x[i + row * pitch + column]);
+                    total += of_row;
+                }
+                return total;
+            });
+        }
     }
 };
 
-template <typename Region>
-__device__ __forceinline__ void forward(const Region &region, const Numbers &numbers,
-                                        const float *x, float *y, int count) {
-    for_each(i, count) y[i] = x[i] * numbers.power(numbers.scale(region, x, i));
+__device__ __forceinline__ float itself(float x) { return x; }
+__device__ __forceinline__ float square(float x) { return x * x; }
+
+// scale^-beta
+__device__ __forceinline__ float power(float scale, float beta) {
+    if (beta != 0.75f) return powf(scale, -beta);
+    const float root = sqrtf(scale);
+    return 1 / (root * sqrtf(root));
 }
 
-// The first half of the gradient: x_diff = y_diff scale^-beta, and ratio = that times x / scale.
-// x_diff may be y_diff.
-template <typename Region>
-__device__ __forceinline__ void begin_backward(const Region &region, const Numbers &numbers,
-                                               const float *x, const float *y_diff, float *x_diff,
-                                               float *ratio, int count) {
-    for_each(i, count) {
-        const float scale = numbers.scale(region, x, i);
-        const float direct = y_diff[i] * numbers.power(scale);
-        ratio[i] = direct * x[i] / scale;
-        x_diff[i] = direct;
-    }
-}
+#define GEOMETRY                                                                           \
+    int batch, int channels, int height, int width, int reach, float weight, float beta, float k
 
-// The second half: what the neighbours' scales owe to this element.
-template <typename Region>
-__device__ __forceinline__ void end_backward(const Region &region, const Numbers &numbers,
-                                             const float *x, const float *ratio, float *x_diff,
-                                             int count) {
-    const float factor = 2 * numbers.weight * numbers.beta;
-    for_each(i, count)
-        x_diff[i] -= factor * x[i] * region.sum(ratio, i, [](float value) { return value; });
-}
-
-#define GEOMETRY                                                                               \
-    int count, int channels, int height, int width, int reach, float weight, float beta, float k
-
-#define KERNELS(NAME, REGION)                                                                  \
-    extern "C" __global__ void NAME##_forward(const float *x, float *y, GEOMETRY) {            \
-        forward(REGION{channels, height, width, reach}, Numbers{weight, beta, k}, x, y, count); \
-    }                                                                                          \
-    extern "C" __global__ void NAME##_begin_backward(const float *x, const float *y_diff,      \
-                                                     float *x_diff, float *ratio, GEOMETRY) {  \
-        begin_backward(REGION{channels, height, width, reach}, Numbers{weight, beta, k}, x,    \
-                       y_diff, x_diff, ratio, count);                                          \
-    }                                                                                          \
-    extern "C" __global__ void NAME##_end_backward(const float *x, const float *ratio,         \
-                                                   float *x_diff, GEOMETRY) {                  \
-        end_backward(REGION{channels, height, width, reach}, Numbers{weight, beta, k}, x,      \
-                     ratio, x_diff, count);                                                    \
+// begin_backward is the first half of the gradient: x_diff = y_diff scale^-beta, which may be
+// written over y_diff, and ratio = that times x / scale. end_backward subtracts what the
+// neighbours' scales owe to each element.
+#define KERNELS(NAME, REGION)                                                                   \
+    extern "C" __global__ void NAME##_forward(const float *x, float *y, GEOMETRY) {             \
+        REGION{batch, channels, height, width, reach}.each([=](int64 i, auto sum) {             \
+            y[i] = x[i] * power(k + weight * sum(x, square), beta);                             \
+        });                                                                                     \
+    }                                                                                           \
+    extern "C" __global__ void NAME##_begin_backward(const float *x, const float *y_diff,       \
+                                                     float *x_diff, float *ratio, GEOMETRY) {   \
+        REGION{batch, channels, height, width, reach}.each([=](int64 i, auto sum) {             \
+            const float scale = k + weight * sum(x, square);                                    \
+            const float direct = y_diff[i] * power(scale, beta);                                \
+            ratio[i] = direct * x[i] / scale;                                                   \
+            x_diff[i] = direct;                                                                 \
+        });                                                                                     \
+    }                                                                                           \
+    extern "C" __global__ void NAME##_end_backward(const float *x, const float *ratio,          \
+                                                   float *x_diff, GEOMETRY) {                   \
+        REGION{batch, channels, height, width, reach}.each([=](int64 i, auto sum) {             \
+            x_diff[i] -= 2 * weight * beta * x[i] * sum(ratio, itself);                         \
+        });                                                                                     \
     }
 
 KERNELS(across, Across)

@@ -11,6 +11,10 @@ from caffe_spn.errors import ShapeError
 
 SOURCE = "lrn.cu"
 FLOAT = 4
+WARP = 32
+# Channels that a thread goes through, as in the kernels; and the most rows of blocks.
+CHUNK = 16
+MOST_ROWS = 65535
 
 
 class Neighbourhood(Protocol):
@@ -49,5 +53,14 @@ def _launch(step: str, x: DeviceArray, around: Neighbourhood, *arrays) -> None:
         return
     numbers = (float(around.weight), float(around.beta), float(around.k))
     reach = min(around.size // 2, max(x.shape))
-    sizes = (x.size, *x.shape[1:], reach)
-    runtime().launch(SOURCE, kernel, blocks(x.size), THREADS, *arrays, *sizes, *numbers)
+    grid, block = _columns(x.shape) if around.across else (blocks(x.size), THREADS)
+    runtime().launch(SOURCE, kernel, grid, block, *arrays, *x.shape, reach, *numbers)
+
+
+def _columns(shape: tuple[int, ...]) -> tuple[tuple[int, int], int]:
+    """Grid and block: pixels of a map along x, and along y parts of `CHUNK` channels."""
+    batch, channels, height, width = shape
+    block = min(THREADS, -(-height * width // WARP) * WARP)
+    across = -(-height * width // block)
+    parts = batch * -(-channels // CHUNK)
+    return (across, min(parts, MOST_ROWS)), block

@@ -9,7 +9,7 @@ from tests.cuda import both_devices
 from tests.layers.running import normal
 
 REGIONS = ["ACROSS_CHANNELS", "WITHIN_CHANNEL"]
-SHAPES = [(2, 7, 5, 6), (1, 1, 1, 1), (2, 3, 1, 9), (1, 12, 11, 13)]
+SHAPES = [(2, 7, 5, 6), (1, 1, 1, 1), (2, 3, 1, 9), (1, 12, 11, 13), (2, 35, 17, 19)]
 
 
 def layer(region, param=""):
