@@ -155,7 +155,7 @@ def _fastest(cudnn, a_pass, operands, convolution, keep_result, proposed) -> Cho
     (first, a), (second, b), (result, c) = operands
     workspace = max(choice.workspace for choice in proposed)
     offset = -(-c.nbytes // _ALIGNMENT) * _ALIGNMENT if keep_result else 0
-    scratch = cudnn.runtime.scratch(offset + workspace)
+    scratch = cudnn.runtime.scratch(max(1, offset + workspace))
     target = scratch.address if keep_result else c.address
     results, found = (Result * _MOST_RESULTS)(), c_int()
     call(

@@ -1,8 +1,8 @@
 """NVIDIA's libraries, found and opened with ctypes, and the one switch that they share.
 
 Looked for, in this order: the folders of LD_LIBRARY_PATH, the nvidia-* packages from PyPI (of CUDA
-12 and of CUDA 13), PyTorch's own copies, the CUDA toolkit, and what the system's loader knows.
-Nothing is imported for it, and nothing is done before the first use.
+12 and of CUDA 13), PyTorch's own copies, Python's own folder (conda), the CUDA toolkit, and what
+the system's loader knows. Nothing is imported for it, and nothing is done before the first use.
 
 `Runtime.library` opens one on a device. Tests put a stand-in into `Runtime.libraries`; the objects'
 methods are the one seam between the package and the libraries:
@@ -18,6 +18,7 @@ import ctypes.util
 import importlib.util
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,8 @@ def places() -> Iterator[list[Path]]:
     torch = importlib.util.find_spec("torch")
     if torch and torch.origin:
         yield [Path(torch.origin).parent / "lib"]
+    # An environment of conda has libraries beside Python.
+    yield [Path(sys.prefix) / "lib"]
     homes = [os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")]
     yield [Path(home) / "lib64" for home in [*filter(None, homes), "/usr/local/cuda"]]
 
@@ -144,7 +147,7 @@ def load(name: str) -> ctypes.CDLL:
     if path is None:
         raise DeviceError(
             f"{library.title} was not found: not in LD_LIBRARY_PATH, the nvidia-* packages,"
-            " PyTorch, the CUDA toolkit or the system",
+            " PyTorch, conda's environment, the CUDA toolkit or the system",
             help=f"pip install {library.packages}",
         )
     for needed in library.before:

@@ -100,6 +100,18 @@ def test_pytorchs_copies(monkeypatch, tmp_path):
     assert libraries.find("cudnn") == path
 
 
+def test_an_environment_of_conda(monkeypatch, tmp_path):
+    path = tmp_path / "lib" / "libcublas.so.12"
+    path.parent.mkdir()
+    path.write_bytes(b"")
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.delitem(sys.modules, "nvidia", raising=False)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert libraries.find("cublas") == path
+
+
 def test_the_toolkit(monkeypatch, tmp_path):
     path = tmp_path / "lib64" / "libcublas.so.12"
     path.parent.mkdir()
