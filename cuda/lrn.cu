@@ -62,8 +62,13 @@ struct Within {
     }
 };
 
-__device__ __forceinline__ float itself(float x) { return x; }
-__device__ __forceinline__ float square(float x) { return x * x; }
+struct Itself {
+    __device__ __forceinline__ float operator()(float x) const { return x; }
+};
+
+struct Square {
+    __device__ __forceinline__ float operator()(float x) const { return x * x; }
+};
 
 // scale^-beta
 __device__ __forceinline__ float power(float scale, float beta) {
@@ -72,7 +77,7 @@ __device__ __forceinline__ float power(float scale, float beta) {
     return 1 / (root * sqrtf(root));
 }
 
-#define GEOMETRY                                                                           \
+#define GEOMETRY                                                                                \
     int batch, int channels, int height, int width, int reach, float weight, float beta, float k
 
 // begin_backward is the first half of the gradient: x_diff = y_diff scale^-beta, which may be
@@ -81,13 +86,13 @@ __device__ __forceinline__ float power(float scale, float beta) {
 #define KERNELS(NAME, REGION)                                                                   \
     extern "C" __global__ void NAME##_forward(const float *x, float *y, GEOMETRY) {             \
         REGION{batch, channels, height, width, reach}.each([=](int64 i, auto sum) {             \
-            y[i] = x[i] * power(k + weight * sum(x, square), beta);                             \
+            y[i] = x[i] * power(k + weight * sum(x, Square()), beta);                           \
         });                                                                                     \
     }                                                                                           \
     extern "C" __global__ void NAME##_begin_backward(const float *x, const float *y_diff,       \
                                                      float *x_diff, float *ratio, GEOMETRY) {   \
         REGION{batch, channels, height, width, reach}.each([=](int64 i, auto sum) {             \
-            const float scale = k + weight * sum(x, square);                                    \
+            const float scale = k + weight * sum(x, Square());                                  \
             const float direct = y_diff[i] * power(scale, beta);                                \
             ratio[i] = direct * x[i] / scale;                                                   \
             x_diff[i] = direct;                                                                 \
@@ -96,7 +101,7 @@ __device__ __forceinline__ float power(float scale, float beta) {
     extern "C" __global__ void NAME##_end_backward(const float *x, const float *ratio,          \
                                                    float *x_diff, GEOMETRY) {                   \
         REGION{batch, channels, height, width, reach}.each([=](int64 i, auto sum) {             \
-            x_diff[i] -= 2 * weight * beta * x[i] * sum(ratio, itself);                         \
+            x_diff[i] -= 2 * weight * beta * x[i] * sum(ratio, Itself());                       \
         });                                                                                     \
     }
 
