@@ -100,10 +100,15 @@ class Driver(ABC):
     def close(self) -> None:
         """Release the context, and all that was made in it."""
 
-    def abandon(self) -> None:  # noqa: B027 (most drivers have nothing to do)
-        """Forget the context without touching it, where it is no longer usable.
+    def settle(self) -> None:  # noqa: B027 (most drivers have nothing to do)
+        """Refuse calls of other threads from now on, and wait for those that have begun."""
 
-        Called in a child process after a fork, and instead of `close` when the device was lost.
+    def abandon(self) -> None:  # noqa: B027
+        """Forget the context without touching it, or anything that was made in it.
+
+        Called instead of `close` where that cannot be done: in a child process after a fork, when
+        the device was lost, and at the end of the process, where threads may be left that use what
+        `close` would take away.
         """
 
     @abstractmethod

@@ -260,24 +260,21 @@ class Runtime:
             self.libraries[name] = open_library(name, self)
         return self.libraries[name]
 
-    def close(self, keep: bool = True) -> None:
+    def close(self) -> None:
         """Release the device; its arrays can no longer be used.
 
-        Parameters
-        ----------
-        keep : bool, default True
-            Whether those who have arrays on the device are asked to bring them to the host.
+        Those who have arrays on the device bring what they need to the host before.
         """
         if self._ended is not None:
             return
         if self.driver.lost is not None:
-            self._ended = "lost"
-            self.driver.abandon()
+            self.abandon("lost")
             return
         self.enter()
-        for callback in self.before_close if keep else ():
+        for callback in self.before_close:
             callback(self)
         self._ended = "closed"
+        self.driver.settle()
         self._thread.scratch = None
         try:
             for library in self.libraries.values():
@@ -290,10 +287,16 @@ class Runtime:
         finally:
             self.driver.close()
 
-    def forked(self) -> None:
-        """In a child process: nothing of the device may be touched, not even to give it back."""
+    def abandon(self, why: str) -> None:
+        """Use the device no more, and touch nothing of it, not even to give it back.
+
+        Parameters
+        ----------
+        why : str
+            "lost", "forked" or "closed" (by the end of the process).
+        """
         if self._ended is None:
-            self._ended = "forked"
+            self._ended = why
             self.driver.abandon()
 
 

@@ -24,18 +24,18 @@ from caffe_spn.cuda.pycuda_import import driver_version, import_driver, library
 from caffe_spn.cuda.pycuda_objects import Event, Kernel
 from caffe_spn.errors import DeviceError
 
-# How long `close` waits for other threads' calls.
-MOST_SECONDS_TO_CLOSE = 10.0
+# How long `settle` waits for other threads' calls.
+MOST_SECONDS_TO_SETTLE = 10.0
 
 
 def _ours(method):
-    """Turn PyCUDA's errors in `method` into ours, and let `close` wait until it has returned."""
+    """Turn PyCUDA's errors in `method` into ours, and let `settle` wait until it has returned."""
 
     @functools.wraps(method)
     def call(self, *arguments):
         self._running.append(None)
         try:
-            if self._closing:
+            if self._settled not in (None, threading.get_ident()):
                 raise DeviceError("the GPU was closed")
             return method(self, *arguments)
         except self.cuda.Error as error:
@@ -63,7 +63,7 @@ class PyCudaDriver(Driver):
         self._context = None
         # An entry for each call that has not returned.
         self._running: list = []
-        self._closing = False
+        self._settled: int | None = None  # the thread that may still call
         self._lock = threading.Lock()
         self._memory: dict[int, object] = {}
         self._pinned: dict[int, object] = {}
@@ -113,11 +113,16 @@ class PyCudaDriver(Driver):
         finally:
             self.cuda.Context.pop()
 
+    def settle(self):
+        # Where Python ends while another thread is in a call of PyCUDA, the process is aborted.
+        self._settled = threading.get_ident()
+        end = time.monotonic() + MOST_SECONDS_TO_SETTLE
+        while self._running and time.monotonic() < end:
+            time.sleep(0.001)
+
     def close(self):
         if self._context is None:
             return
-        self._closing = True
-        self._await_others()
         context, self._context = self._context, None
         try:
             context.push()
@@ -128,12 +133,6 @@ class PyCudaDriver(Driver):
         # Releases the context, and takes it from PyCUDA's stack.
         context.detach()
         self._library.cuCtxSetCurrent(None)
-
-    def _await_others(self) -> None:
-        # Where Python ends while another thread is in a call of PyCUDA, the process is aborted.
-        end = time.monotonic() + MOST_SECONDS_TO_CLOSE
-        while self._running and time.monotonic() < end:
-            time.sleep(0.001)
 
     def _free_all(self) -> None:
         for event in list(self._events):

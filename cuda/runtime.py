@@ -119,33 +119,33 @@ def _leave(old: Runtime, ordinal: int) -> None:
     close_device()
 
 
-def close_device(keep: bool = True) -> None:
+def close_device() -> None:
     """Close the device that is open, if one is; arrays on it can no longer be used.
 
-    Parameters
-    ----------
-    keep : bool, default True
-        Whether blobs bring what is newest on the device to the host.
+    Blobs bring what is newest on the device to the host.
     """
     global _runtime
     with _opening:
         closing, _runtime = _runtime, None
         if closing is not None:
-            closing.close(keep)
+            closing.close()
 
 
 def _after_fork() -> None:
     global _opening
     _opening = threading.RLock()  # another thread may have held it
     for each in every_runtime:
-        each.forked()
+        each.abandon("forked")
 
 
 @atexit.register
 def _at_exit() -> None:
-    # PyCUDA's objects must go before Python itself ends.
+    # The system takes all back in a moment. Threads that are still at work are not disturbed, but
+    # have left the driver when Python itself ends: PyCUDA would abort the process.
     for each in list(every_runtime):
-        each.close(keep=False)
+        if not each.closed:
+            each.driver.settle()
+            each.abandon("closed")
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork

@@ -368,14 +368,17 @@ print("parent", gpu.driver.calls[-1], flush=True)
     assert lines[7].startswith("parent ('allocate'")
 
 
-def test_at_exit_the_device_is_closed():
+def test_at_exit_the_device_is_left_as_it_is():
     program = """
 from caffe_spn.cuda import runtime
 from tests.cuda.host_driver import HostDriver
 
 class Loud(HostDriver):
-    def close(self):
-        print("closed", len(self.blocks))
+    def settle(self):
+        print("settled")
+
+    def abandon(self):
+        print("abandoned", len(self.blocks))
 
 runtime.install(Loud())
 kept = runtime.runtime().array((3,))
@@ -384,4 +387,4 @@ runtime.runtime().before_close.append(lambda gpu: print("nobody needs this at th
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=100
     )
-    assert (result.stdout, result.stderr) == ("closed 0\n", "")
+    assert (result.stdout, result.stderr) == ("settled\nabandoned 1\n", "")

@@ -39,6 +39,10 @@ def twice(gpu, values):
 values = np.arange(100, dtype=np.float32)
 """
 
+CLOSE = """
+runtime.close_device()
+"""
+
 
 @pytest.fixture(scope="session")
 def driver_folder(tmp_path_factory):
@@ -53,13 +57,17 @@ def driver_folder(tmp_path_factory):
 
 @pytest.fixture
 def run(driver_folder, tmp_path):
-    """Run a program; returns what it printed, and checks that it gave everything back."""
+    """Run a program and close the device; returns what it printed.
+
+    `left` is what the stand-in must report of things that were not given back; with None the device
+    is not closed, and the stand-in not asked.
+    """
 
     def run(program, left=NOTHING_LEFT, stderr="", code=0, **settings):
         report = tmp_path / "report"
         environment = {f"FAKE_CUDA_{name.upper()}": str(value) for name, value in settings.items()}
         done = subprocess.run(
-            [sys.executable, "-c", PRELUDE + program],
+            [sys.executable, "-c", PRELUDE + program + ("" if left is None else CLOSE)],
             env={
                 **os.environ,
                 "LD_LIBRARY_PATH": str(driver_folder),

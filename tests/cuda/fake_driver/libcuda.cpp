@@ -332,10 +332,14 @@ API cuLaunchKernel(Function *function, unsigned gx, unsigned gy, unsigned gz, un
         offset += size;
     }
     if (offset != length) return INVALID_VALUE;
-    Launch launch = {{gx, gy, gz}, {bx, by, bz}, shared, 0, 0, 1, arguments.data(), ""};
+    Launch launch = {{gx, gy, gz}, {bx, by, bz}, shared, 0, 0, 1, arguments.data(),
+                     stacks, tsan_fibers, ""};
     // A kernel runs later than its launch: its failure is seen by the next call.
     if (function->launch(&launch)) state.sticky = ILLEGAL_ADDRESS;
     return SUCCESS;
 }
 
 #include "unused.h"
+
+// For the test that the structure is still the emulator's.
+API emulated_launch_size() { return sizeof(Launch); }

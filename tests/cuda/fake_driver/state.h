@@ -60,8 +60,11 @@ struct Launch {
     int thread_order, block_order;
     unsigned seed;
     void **arguments;
+    void **stacks, **tsan_fibers;
     char message[1024];
 };
+const unsigned MOST_THREADS = 1024;
+void *stacks[MOST_THREADS], *tsan_fibers[MOST_THREADS];
 struct Function {
     Module *module;
     std::string name;

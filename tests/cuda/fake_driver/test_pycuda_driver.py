@@ -121,6 +121,14 @@ assert np.array_equal(twice(gpu, values), 2 * values)
 
 
 class TestKernels:
+    def test_the_stand_in_launches_as_the_emulator_does(self, run):
+        program = """
+import ctypes
+from tests.cuda.emulation.build import Launch
+print(runtime.open_device().driver._library.emulated_launch_size() - ctypes.sizeof(Launch))
+"""
+        assert run(program) == "0\n"
+
     def test_arguments_and_attributes(self, run):
         program = """
 gpu = runtime.open_device()
@@ -237,7 +245,7 @@ refused(caffe_spn.set_mode_gpu)
 def test_device_query_runs_a_kernel_on_each(run):
     program = """
 from caffe_spn.tools.main import main
-sys.exit(main(["device_query", "--gpu", "all"]))
+assert main(["device_query", "--gpu", "all"]) == 0
 """
     printed = run(program).splitlines()
     assert [line.split(None, 2) for line in printed[-2:]] == [

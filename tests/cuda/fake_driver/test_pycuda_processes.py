@@ -1,5 +1,7 @@
 """The driver through PyCUDA, with threads, after a fork, and when a process ends."""
 
+import pytest
+
 from tests.cuda.fake_driver import NOTHING_LEFT
 
 
@@ -40,12 +42,15 @@ assert np.array_equal(twice(runtime.open_device(), values), 2 * values)
 gpu = runtime.open_device()
 started = threading.Event()
 
+pinned = gpu.pinned((1000, 1000))
+
 def work():
     while True:
         try:
             twice(gpu, values)
         except DeviceError:  # closed
             pass
+        pinned[...] = 1
         started.set()
 
 threading.Thread(target=work, daemon=True).start()
@@ -53,7 +58,8 @@ started.wait()
 """
         run(program, left=None)
 
-    def test_arrays_that_are_left_at_the_end(self, run):
+    @pytest.mark.parametrize("close", [True, False])
+    def test_arrays_that_are_left_at_the_end(self, run, close):
         program = """
 gpu = runtime.open_device()
 array, pinned, event = gpu.array((3,)), gpu.pinned((3,)), gpu.event()
@@ -62,7 +68,7 @@ itself = [array, pinned]
 itself.append(itself)
 """
         # PyCUDA destroys a module with its last kernel; the context's end does too.
-        run(program, left=NOTHING_LEFT.replace("modules 0", "modules 1"))
+        run(program, left=NOTHING_LEFT.replace("modules 0", "modules 1") if close else None)
 
     def test_a_forked_child(self, run):
         program = """
