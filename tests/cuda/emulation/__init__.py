@@ -5,9 +5,13 @@ reads of memory that nobody wrote (it holds NaN), writes outside an array, launc
 would refuse. Under the address and the thread sanitizer (`tests/cuda/test_sanitizers.py`) also
 every access out of bounds and every race of two threads of a block. It says nothing about speed.
 
-    cuda_emulation.h    the language
+    cuda_emulation.h    the language; the headers beside it are its parts
     build.py            .cu to .so
     memory.py           device memory, with guards
     driver.py           caffe_spn.cuda.driver.Driver
     strict.py           a Runtime whose arrays never reuse memory
+    blas.py             NumPy in the place of cuBLAS and cuDNN
+    sanitizers.py       Python under the sanitizers
+    arrays.py           copies to and from a device
+    kernels.cu, faults.cu, variants.cu      what the emulation itself is tested with
 """
