@@ -64,7 +64,6 @@ class PyCudaDriver(Driver):
         # An entry for each call that has not returned.
         self._running: list = []
         self._settled: int | None = None  # the thread that may still call
-        self._lock = threading.Lock()
         self._memory: dict[int, object] = {}
         self._pinned: dict[int, object] = {}
         self._dropped: deque[int] = deque()  # of _pinned, what nobody uses any more
@@ -172,15 +171,23 @@ class PyCudaDriver(Driver):
 
     @_ours
     def pinned(self, shape, dtype):
-        with self._lock, self._pushed():
-            while self._dropped:
-                self._pinned.pop(self._dropped.popleft()).free()
+        with self._pushed():
+            self._free_dropped()
             array = self.cuda.pagelocked_empty(tuple(shape), dtype)
         # The memory is kept when the array goes, which can be in any thread, and freed later.
         memory = array.base
         self._pinned[id(memory)] = memory
         weakref.finalize(array, self._dropped.append, id(memory)).atexit = False
         return array
+
+    def _free_dropped(self) -> None:
+        # Without a lock: garbage collection, which can start anywhere, waits for other threads.
+        while True:
+            try:
+                memory = self._dropped.popleft()
+            except IndexError:
+                return
+            self._pinned.pop(memory).free()
 
     @_ours
     def to_device(self, address, array, stream=None):
