@@ -86,16 +86,18 @@ class Products:
         rows, columns = self.outputs // self.group, self.rows // self.group
         return Matrices(w, rows, columns, step=rows * columns)
 
-    def work_space(self, chunk: Chunk) -> tuple[DeviceArray, DeviceArray]:
+    def work_space(self, chunk: Chunk) -> tuple[DeviceArray | None, DeviceArray | None]:
         """Room for the columns of a chunk, and for its outputs where they are several images'."""
+        if self.pointwise and chunk.images == 1:
+            return None, None
         count = self.rows * chunk.width
         wide = self.outputs * chunk.width if chunk.images > 1 else 0
         scratch = runtime().scratch(4 * (count + wide))
         flat = DeviceArray(scratch.address, (count + wide,), owner=scratch)
         columns = flat.part(0, (self.rows, chunk.width))
-        return columns, flat.part(
-            count, (self.outputs, chunk.images if wide else 0, chunk.positions)
-        )
+        if not wide:
+            return columns, None
+        return columns, flat.part(count, (self.outputs, chunk.images, chunk.positions))
 
     def own_columns(self, x: DeviceArray, chunk: Chunk) -> Matrices | None:
         """The map itself as columns, where it is."""
@@ -109,10 +111,10 @@ class Products:
         rows, width = self.rows // self.group, columns.shape[1]
         return Matrices(columns, rows, width, step=rows * width)
 
-    def result(self, y: DeviceArray, wide: DeviceArray, chunk: Chunk) -> Matrices:
+    def result(self, y: DeviceArray, wide: DeviceArray | None, chunk: Chunk) -> Matrices:
         """(K / group, width) for each group: within y for one image, in the work space for more."""
         rows = self.outputs // self.group
-        if chunk.images > 1:
+        if wide is not None:
             return Matrices(wide, rows, chunk.width, step=rows * chunk.width)
         start = chunk.image * self.outputs * self.positions + chunk.first
         return Matrices(y, rows, chunk.width, start, self.positions, rows * self.positions)
