@@ -174,12 +174,14 @@ class Runtime:
     def copy(self, target: DeviceArray, source: DeviceArray) -> None:
         """Copy within the device."""
         self.enter()
-        self.driver.copy(target.address, source.address, source.nbytes, self.stream)
+        if source.nbytes:
+            self.driver.copy(target.address, source.address, source.nbytes, self.stream)
 
     def zero(self, target: DeviceArray) -> None:
         """Set every byte to 0."""
         self.enter()
-        self.driver.fill(target.address, 0, target.nbytes, self.stream)
+        if target.nbytes:  # CUDA refuses to set none
+            self.driver.fill(target.address, 0, target.nbytes, self.stream)
 
     # Streams
 

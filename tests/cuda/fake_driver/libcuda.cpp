@@ -188,6 +188,7 @@ API cuMemcpyDtoDAsync_v2(uintptr_t target, uintptr_t source, size_t bytes, Strea
 }
 API cuMemsetD8Async(uintptr_t target, unsigned char byte, size_t bytes, Stream *) {
     NEEDS(current());
+    if (!bytes) return INVALID_VALUE;
     if (int error = on_device(target, bytes)) return error;
     memset(reinterpret_cast<void *>(target), byte, bytes);
     return SUCCESS;

@@ -78,6 +78,17 @@ gpu.upload(array.part(0, (0,)), values[:0])
 """
         run(program)
 
+    def test_empty_arrays(self, run):
+        program = """
+gpu = runtime.open_device()
+array, nothing = gpu.array((0, 3)), np.empty((0, 3), np.float32)
+gpu.zero(array)
+gpu.copy(array, array)
+gpu.upload(array, nothing)
+gpu.download(nothing, array)
+"""
+        run(program)
+
     def test_pinned_arrays_are_freed_when_their_last_view_goes(self, run):
         program = """
 gpu = runtime.open_device()
