@@ -55,6 +55,7 @@ class Layer(GpuLayer):
     is_loss: ClassVar[bool] = False
     no_backward_bottoms: ClassVar[tuple[int, ...]] = ()
     needs_backward = True
+    _forward_on_gpu: bool | None = None
 
     def __init__(self, layer_param=None, phase: int | None = None, dtype=np.float32):
         self.layer_param = caffe_pb2.LayerParameter() if layer_param is None else layer_param
@@ -87,14 +88,19 @@ class Layer(GpuLayer):
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         """Compute the tops' data from the bottoms' data."""
-        if self._runs_on_gpu:
+        self._forward_on_gpu = self._runs_on_gpu
+        if self._forward_on_gpu:
             self.forward_gpu(bottom, top)
         else:
             self.forward_cpu(bottom, top)
 
     def backward(self, top, propagate_down: Sequence[bool], bottom) -> None:
-        """Compute the bottoms' diffs, where asked for, and add to the parameters' diffs."""
-        if self._runs_on_gpu:
+        """Compute the bottoms' diffs, where asked for, and add to the parameters' diffs.
+
+        It runs where `forward` ran last, whatever the mode is now: what that has kept is there.
+        """
+        on_gpu = self._runs_on_gpu if self._forward_on_gpu is None else self._forward_on_gpu
+        if on_gpu:
             self.backward_gpu(top, propagate_down, bottom)
         else:
             self.backward_cpu(top, propagate_down, bottom)
