@@ -186,10 +186,11 @@ def optional(name: str, runtime):
             runtime.library(name)
         except DeviceError as error:
             runtime.libraries[name] = Missing()
+            remedy = f" ({error.help})" if error.help else ""
             _log.warning(
-                "%s; convolutions are computed with im2col and cuBLAS, which is slower (%s)",
+                "%s; convolutions are computed with im2col and cuBLAS, which is slower%s",
                 error.message,
-                error.help,
+                remedy,
             )
     found = runtime.libraries[name]
     return None if isinstance(found, Missing) else found
