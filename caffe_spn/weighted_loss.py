@@ -71,5 +71,5 @@ class WeightedLoss:
             # A wrong label, perhaps.
             from caffe_spn.cuda.faults import raise_found
 
-            raise_found()
+            raise_found(everywhere=True)
         return loss

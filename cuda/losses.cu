@@ -13,7 +13,7 @@ extern "C" __global__ void loss_finish(const Tally *partials, int parts, double 
     const bool wrong = tally.wrong != NO_POSITION;
     *loss = wrong ? __int_as_float(0x7fc00000) : static_cast<float>(tally.total / divisor);
     *summary = {divisor, static_cast<double>(tally.counted),
-                wrong ? static_cast<double>(tally.wrong) : -1.0,
+                wrong ? static_cast<double>(tally.wrong) + 1 : 0.0,
                 wrong ? static_cast<double>(labels[tally.wrong]) : 0.0};
 }
 

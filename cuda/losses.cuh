@@ -38,7 +38,8 @@ struct Tally {
 // if the passes were.
 struct Summary {
     double divisor, counted;
-    double wrong, label;  // the first position whose label is no class, or -1, and the label there
+    // The first position whose label is no class, counted from 1, or 0; and the label there.
+    double wrong, label;
 };
 
 // body(position, tally) for every position; partials[block] = the block's tally.

@@ -1,9 +1,9 @@
 """Launches the losses of ``losses.cu``, and the last step of all losses.
 
 A forward pass leaves on the device what the backward pass needs: `Outcome.summary`, four float64
-numbers: the divisor, how many terms count, the first position whose label is no class (or -1), and
-the label there. With such a label the loss is NaN, and nothing is read out of bounds; the host
-finds out when it reads the summary.
+numbers: the divisor, how many terms count, the first position whose label is no class (counted
+from 1; 0 if there is none), and the label there. With such a label the loss is NaN, and nothing is
+read out of bounds; the host finds out when it reads the summary.
 """
 
 from __future__ import annotations

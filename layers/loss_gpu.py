@@ -67,9 +67,10 @@ class LabelsOnGpu(LossOnGpu):
         summary = np.empty(self.gpu_summary.shape)
         runtime().download(summary, self.gpu_summary)
         _, _, wrong, label = summary
-        if wrong >= 0:
+        if wrong:
+            runtime().zero(self.gpu_summary.part(2, (1,)))  # it is said once
             shape, classes = self._labels_read
-            position = tuple(map(int, np.unravel_index(int(wrong), shape)))
+            position = tuple(map(int, np.unravel_index(int(wrong) - 1, shape)))
             raise label_error(self, label, position, shape, classes, self.ignore_remedy)
 
 

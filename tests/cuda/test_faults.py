@@ -8,6 +8,7 @@ import pytest
 import caffe_spn as caffe
 from caffe_spn.blob import Blob
 from caffe_spn.cuda import faults, runtime
+from caffe_spn.errors import DataError
 from tests.cuda.emulation.driver import EmulatedDriver
 from tests.layers.running import Run, normal
 
@@ -54,6 +55,28 @@ def test_not_asked_without_a_read(gpu):
     assert (blob.data == 1).all()
     assert watched.asked == 0
     faults.raise_found()
+
+
+def test_all_are_asked_where_a_loss_is_nan(gpu):
+    # A recorded pass that is repeated calls no layer, and so watches none.
+    watched = [Watched(), Watched()]
+    for each in watched:
+        faults.watch(each)
+    faults.raise_found()
+    faults.watch(watched[1])
+    faults.raise_found(everywhere=True)
+    assert [each.asked for each in watched] == [2, 2]
+
+
+def test_a_fault_is_said_once(gpu):
+    caffe.set_mode_gpu()
+    run = Run(*WRONG)
+    with pytest.raises(DataError):
+        run.out.item()
+    faults.raise_found(everywhere=True)
+    run.forward()
+    with pytest.raises(DataError):
+        faults.raise_found(everywhere=True)
 
 
 def test_what_is_gone_is_not_asked(gpu):
