@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 
 from caffe_spn.blob import Blob
+from caffe_spn.errors import DeviceError
+from caffe_spn.gpu_room import advise
 from caffe_spn.training_log import log_clipping, logger
 
 
@@ -67,17 +69,28 @@ class GpuUpdate:
     def _addresses(self, index: int) -> tuple[int, ...]:
         # Asking for them says, too, that the device's are the newest from now on.
         blob = self._blobs[index]
-        history = [h.mutable_gpu_data.address for h in self._histories[index]]
-        return (
-            blob.mutable_gpu_data.address,
-            blob.mutable_gpu_diff.address,
-            *history,
-            *[0] * (2 - len(history)),
+        try:
+            history = [h.mutable_gpu_data.address for h in self._histories[index]]
+            own = blob.mutable_gpu_data.address, blob.mutable_gpu_diff.address
+        except DeviceError as error:
+            advise(error, self._net)
+            where = f"the solver's update of {self._name(blob)}"
+            raise type(error)(error.message, where, error.help) from error
+        return (*own, *history, *[0] * (2 - len(history)))
+
+    def _name(self, blob: Blob) -> str:
+        """Layer and number of a parameter, such as ``'conv1' (0)``."""
+        names = (
+            f"'{layer.layer_param.name}' ({i})"
+            for layer in self._net.layers
+            for i, own in enumerate(layer.blobs)
+            if own is blob
         )
+        return next(names, "a parameter")
 
     def log_clipping(self) -> None:
         """Log what the last update clipped: an iteration later it is there without waiting."""
-        if self._expected:
+        if self._expected and self._gpu.driver.lost is None:
             self._expected = False
             self._gpu.synchronize(self._arrived)
             scale, norm = (float(number) for number in self._found)

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from caffe_spn.debug_info import DebugInfo
-from caffe_spn.errors import CaffeSpnError, PrototxtError
+from caffe_spn.errors import CaffeSpnError, DeviceError, PrototxtError
+from caffe_spn.gpu_room import advise
 from caffe_spn.graph.filter import filter_net
 from caffe_spn.graph.splits import insert_splits
 from caffe_spn.graph.upgrade import upgrade
@@ -226,6 +227,8 @@ class Net(PycaffeNet, RunningNet):
         return type(error)(error.message, f"{self._source}: {error.where}", error.help)
 
     def _say_layer(self, error: Exception, index: int) -> None:
+        if isinstance(error, DeviceError):
+            advise(error, self)
         if isinstance(error, CaffeSpnError):
             raise at_layer(error, self.layer_params[index], self._place) from error
         say_layer(error, self.layer_params[index], self._place)

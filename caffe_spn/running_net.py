@@ -5,11 +5,17 @@ Source: `Net::ForwardFromTo`, `BackwardFromTo`, `ForwardBackward` and `Reshape` 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from caffe_spn.blob import Blob
 from caffe_spn.errors import CaffeSpnError
 
 
 class RunningNet:
     """What `caffe_spn.net.Net` does with its layers once they are made."""
+
+    # What a solver remembers of the parameters: where memory is short, it counts.
+    history_blobs: Sequence[Blob] = ()
 
     def forward_loss(self, start: int = 0, end: int | None = None) -> float:
         """Run layers `start` to `end` (both included) and return the weighted loss.

@@ -57,6 +57,7 @@ class SGDSolver(Solver):
         self.history_blobs = [
             Blob(blob.shape, blob.dtype) for _ in range(self.histories) for blob in params
         ]
+        self.net.history_blobs = self.history_blobs
         self._scratch: dict = {}
         self._gpu_update: GpuUpdate | None = None
 

@@ -119,6 +119,11 @@ class SyncedMemory:
         self._device = array.reshaped(self.capacity)
         self.host_ahead, self.device_ahead = 0, self.capacity
 
+    @property
+    def on_device(self) -> bool:
+        """Whether there is an array on the device."""
+        return self._device is not None
+
     def _allocate(self, zero: bool) -> None:
         self._enter_device()
         self._device = self._gpu.array((self.capacity,), self.dtype)
