@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 
 from caffe_spn import random, training_log, weights_io
 from caffe_spn import snapshot as files
-from caffe_spn.errors import WeightsError
+from caffe_spn.errors import DeviceError, WeightsError
 from caffe_spn.non_finite import check_parameters
 from caffe_spn.proto import caffe_pb2
 
@@ -90,6 +91,27 @@ def restore(solver, path) -> None:
     for mine, theirs in zip(solver.history, found.history, strict=True):
         mine[...] = theirs.reshape(mine.shape)
     solver.iter, solver.current_step = found.iter, found.current_step
+
+
+@contextlib.contextmanager
+def after_a_loss(solver) -> Iterator[None]:
+    """Let the error for a GPU that was lost meanwhile say what the training can go on from."""
+    try:
+        yield
+    except DeviceError as error:
+        from caffe_spn.cuda.driver import ONLY_THE_CPU, DeviceLost
+
+        if isinstance(error, DeviceLost):
+            state = solver.newest_state
+            advice = (
+                f"in a new process go on from {state} (caffe-spn train --snapshot, or"
+                " solver.restore)"
+                if state
+                else "this training has written no snapshot yet: begin it again in a new process,"
+                " with a smaller 'snapshot' in the solver"
+            )
+            error.help = f"iteration {solver.iter} was under way; {advice}; {ONLY_THE_CPU}"
+        raise
 
 
 def _restore_weights(net, path: str) -> None:

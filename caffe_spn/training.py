@@ -6,6 +6,7 @@ Source: `Solver` of BVLC Caffe, and what pycaffe shows of it.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 
 from caffe_spn import nccl, random, resume, signals, snapshot, training_log
@@ -43,6 +44,8 @@ class Solver(Watched):
         How many updates there have been.
     history : list of array
         What the update rule remembers, as a .solverstate keeps it.
+    newest_state : str or None
+        The last .solverstate that was written, or restored.
 
     Raises
     ------
@@ -65,6 +68,7 @@ class Solver(Watched):
         self.iter = 0
         self.current_step = 0
         self.average_loss = AverageLoss(self.param.average_loss)
+        self.newest_state: str | None = None
         self._resumed = False
         self._stop = False
         self._signals: signals.SignalHandler | None = None
@@ -103,13 +107,16 @@ class Solver(Watched):
         ------
         TrainingError
             If the loss is not a number any more; snapshots so far are kept.
+        DeviceError
+            If the GPU has no room, with the batch that has, or was lost, with the snapshot to go
+            on from.
         """
         training_log.info(f"Solving {self.net.name}", "solver.cpp:293")
         training_log.info(f"Learning Rate Policy: {self.param.lr_policy}", "solver.cpp:294")
         if state is not None:
             training_log.info(f"Restoring previous solver status from {state}", "solver.cpp:299")
             self.restore(state)
-        with self._signals or contextlib.nullcontext():
+        with self._signals or contextlib.nullcontext(), resume.after_a_loss(self):
             self.step(self.param.max_iter - self.iter)
             after_train = self.param.snapshot_after_train and nccl.root_solver()
             if after_train and not self._due(self.param.snapshot):
@@ -141,14 +148,15 @@ class Solver(Watched):
             self.average_loss = AverageLoss(self.param.average_loss)
         self._resumed = False
         self._displayed_at, self._displayed_iter = time.perf_counter(), self.iter
-        while self.iter < stop_iter and not self._stop:
-            self.net.clear_param_diffs()
-            if self._due(self.param.test_interval) and (
-                self.iter > 0 or self.param.test_initialization
-            ):
-                self.test_all()
-            if not self._stop:
-                self._iterate()
+        with resume.after_a_loss(self):
+            while self.iter < stop_iter and not self._stop:
+                self.net.clear_param_diffs()
+                if self._due(self.param.test_interval) and (
+                    self.iter > 0 or self.param.test_initialization
+                ):
+                    self.test_all()
+                if not self._stop:
+                    self._iterate()
 
     def _iterate(self) -> None:
         self._starting()
@@ -231,7 +239,9 @@ class Solver(Watched):
         TrainingError
             If a parameter is not finite: a broken state is never written.
         """
-        self._notify("on_snapshot", resume.save(self))
+        event = resume.save(self)
+        self.newest_state = event.state
+        self._notify("on_snapshot", event)
 
     def restore(self, state) -> None:
         """Go on from a .solverstate or .solverstate.h5, Caffe's or ours.
@@ -242,6 +252,7 @@ class Solver(Watched):
             If it, or the weights it names, cannot be read or do not fit; all misfits are listed.
         """
         resume.restore(self, state)
+        self.newest_state = os.fspath(state)
         self._resumed = True
 
     # Signals and the end

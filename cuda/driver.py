@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 # What the kernels are written for at least: Turing.
 OLDEST_CAPABILITY = (7, 5)
 
+# What a process can do that has lost its GPU.
+ONLY_THE_CPU = (
+    "in this one only the CPU can be used. With CUDA_LAUNCH_BLOCKING=1 kernels fail at their own"
+    " launch"
+)
+
 
 class OutOfDeviceMemory(DeviceError):
     """An allocation that the device has no room for."""
@@ -36,8 +42,7 @@ class DeviceLost(DeviceError):
         """The error that says what happened, and what can be done."""
         return cls(
             f"the GPU was lost: {what}",
-            help="go on from the last snapshot in a new process; in this one only the CPU can be"
-            " used. With CUDA_LAUNCH_BLOCKING=1 kernels fail at their own launch",
+            help=f"go on from the last snapshot in a new process; {ONLY_THE_CPU}",
         )
 
 

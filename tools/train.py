@@ -9,7 +9,6 @@ import re
 import sys
 from collections.abc import Sequence
 
-from caffe_spn.cuda.driver import DeviceLost
 from caffe_spn.errors import CaffeSpnError, DeviceError
 from caffe_spn.proto import caffe_pb2
 from caffe_spn.signals import EFFECTS
@@ -132,14 +131,6 @@ def _train(options, output) -> int:
         solver.solve()
         info("Optimization Done.", "caffe.cpp:254")
         finished = solver.iter >= param.max_iter
-    except DeviceLost as error:
-        newest = newest_snapshot(param.snapshot_prefix)
-        error.help = (
-            f"--resume auto goes on from {newest}; {error.help}"
-            if newest
-            else f"there is no snapshot at {param.snapshot_prefix}; {error.help}"
-        )
-        raise
     finally:
         solver.close()
     output.finish(solver, finished)

@@ -179,25 +179,36 @@ def test_gpu_that_cannot_be_used_is_an_error(nothing, tmp_path, monkeypatch, cap
 
 
 def test_a_device_lost_in_the_middle_names_the_snapshot(tmp_path, monkeypatch, capsys):
-    from caffe_spn.training import Solver
+    from caffe_spn.running_net import RunningNet
 
-    def lose(solver, *arguments):
-        raise DeviceLost.by("an illegal address")
+    forward = RunningNet._run_forward
+    passes = []
+
+    def lose(net, *arguments):
+        passes.append(net)
+        if len(passes) == lost_at:
+            raise DeviceLost.by("an illegal address")
+        forward(net, *arguments)
 
     monkeypatch.chdir(tmp_path)
     write_tiny(tmp_path)
+    monkeypatch.setattr(RunningNet, "_run_forward", lose)
     start = ["train", "--solver", "solver.prototxt"]
-    solve = Solver.solve
-    monkeypatch.setattr(Solver, "solve", lose)
+    lost_at = 3
     assert cli.main(start) == 1
     message = capsys.readouterr().err
-    assert "the GPU was lost: an illegal address\n  help: there is no snapshot at out" in message
-    monkeypatch.setattr(Solver, "solve", solve)
-    assert cli.main(start) == 0
-    monkeypatch.setattr(Solver, "solve", lose)
+    assert "the GPU was lost: an illegal address\n  help: iteration 2 was under way" in message
+    assert "this training has written no snapshot yet: begin it again" in message
+    passes.clear()
+    # Two passes of a test come at iteration 4.
+    lost_at = 4 + 2 + 2
     assert cli.main(start) == 1
-    newest = "out/deep/net_iter_8.solverstate"
-    assert f"--resume auto goes on from {newest}; go on from" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    state = "out/deep/net_iter_4.solverstate"
+    assert f"help: iteration 5 was under way; in a new process go on from {state}" in message
+    passes.clear()
+    lost_at = -1
+    assert cli.main([*start, "--snapshot", state]) == 0
 
 
 @pytest.mark.parametrize("text, expected", [(None, 0), ("3", 3), ("DEVICE_ID=2", 2)])
