@@ -19,8 +19,10 @@ from caffe_spn.cuda import cache, libraries
 from caffe_spn.cuda.cudnn_descriptors import NotSupported, call
 from caffe_spn.errors import DeviceError
 
-# Algorithms that need more bytes of work space are not considered.
-MOST_WORKSPACE = 256 * 2**20
+# Algorithms that need more bytes of work space are not considered: so much of the device's memory,
+# but not more than some would ever gain from.
+MOST_SHARE = 1 / 32
+MOST_WORKSPACE = 2**30
 # More than the library has for any pass.
 _MOST_RESULTS = 16
 _ALIGNMENT = 256
@@ -96,6 +98,11 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
     return library
 
 
+def most_workspace(device) -> int:
+    """Bytes of work space that an algorithm may need on a device (a `DeviceInfo`)."""
+    return min(MOST_WORKSPACE, int(device.memory * MOST_SHARE))
+
+
 def choose(cudnn, a_pass: Pass, operands, convolution, keep_result: bool, key: tuple) -> Choice:
     """The algorithm for a pass: the one kept on disk, or the fastest now.
 
@@ -114,23 +121,24 @@ def choose(cudnn, a_pass: Pass, operands, convolution, keep_result: bool, key: t
     Raises
     ------
     NotSupported
-        If no deterministic algorithm does it with `MOST_WORKSPACE` bytes.
+        If no deterministic algorithm does it with `most_workspace` bytes.
     """
-    name = "cudnn-" + hashlib.sha256(repr((key, MOST_WORKSPACE)).encode()).hexdigest()
+    limit = most_workspace(cudnn.runtime.device)
+    name = "cudnn-" + hashlib.sha256(repr((key, limit)).encode()).hexdigest()
     kept = _read(cache.load(name))
     if kept is not None:
         return kept
-    proposed = _proposed(cudnn, a_pass, operands, convolution)
+    proposed = _proposed(cudnn, a_pass, operands, convolution, limit)
     if not proposed:
         raise NotSupported(
             f"cuDNN has no deterministic algorithm for this {a_pass.name} with at most"
-            f" {MOST_WORKSPACE} bytes of work space"
+            f" {limit} bytes of work space"
         )
     if os.environ.get("CAFFE_SPN_CUDNN_MEASURE", "1") == "0":
         # The library's first proposal is the same each time; there is nothing to keep.
         return proposed[0]
     try:
-        best = _fastest(cudnn, a_pass, operands, convolution, keep_result, proposed)
+        best = _fastest(cudnn, a_pass, operands, convolution, keep_result, proposed, limit)
     except DeviceError:
         # Too little memory to try them all: what needs least may still work, for this time.
         return min(proposed, key=lambda choice: choice.workspace)
@@ -138,7 +146,7 @@ def choose(cudnn, a_pass: Pass, operands, convolution, keep_result: bool, key: t
     return best
 
 
-def _proposed(cudnn, a_pass, operands, convolution) -> list[Choice]:
+def _proposed(cudnn, a_pass, operands, convolution, limit) -> list[Choice]:
     results, found = (Result * _MOST_RESULTS)(), c_int()
     (first, _), (second, _), (result, _) = operands
     call(
@@ -148,10 +156,10 @@ def _proposed(cudnn, a_pass, operands, convolution) -> list[Choice]:
         *(first.handle, second.handle, convolution.handle, result.handle),
         *(_MOST_RESULTS, byref(found), results),
     )
-    return _acceptable(results[: found.value])
+    return _acceptable(results[: found.value], limit)
 
 
-def _fastest(cudnn, a_pass, operands, convolution, keep_result, proposed) -> Choice:
+def _fastest(cudnn, a_pass, operands, convolution, keep_result, proposed, limit) -> Choice:
     (first, a), (second, b), (result, c) = operands
     workspace = max(choice.workspace for choice in proposed)
     offset = -(-c.nbytes // _ALIGNMENT) * _ALIGNMENT if keep_result else 0
@@ -165,16 +173,16 @@ def _fastest(cudnn, a_pass, operands, convolution, keep_result, proposed) -> Cho
         *(convolution.handle, result.handle, target, _MOST_RESULTS, byref(found), results),
         *(scratch.address + offset, workspace),
     )
-    measured = _acceptable(results[: found.value])
+    measured = _acceptable(results[: found.value], limit)
     return (measured or proposed)[0]
 
 
-def _acceptable(results) -> list[Choice]:
+def _acceptable(results, limit: int) -> list[Choice]:
     """The usable ones, in the library's order: the best first."""
     return [
         Choice(r.algorithm, r.workspace, r.math)
         for r in results
-        if not r.status and r.determinism == _DETERMINISTIC and r.workspace <= MOST_WORKSPACE
+        if not r.status and r.determinism == _DETERMINISTIC and r.workspace <= limit
     ]
 
 

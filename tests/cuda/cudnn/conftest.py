@@ -6,7 +6,7 @@ import pytest
 
 from caffe_spn.cuda.array import DeviceArray
 from caffe_spn.cuda.cudnn import Cudnn
-from tests.cuda.cudnn.library import GEOMETRY, PASSES, SCRATCH, STREAM, Library
+from tests.cuda.cudnn.library import GEOMETRY, MEMORY, PASSES, SCRATCH, STREAM, Library
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def opened():
         stream=SimpleNamespace(handle=STREAM),
         enter=lambda: None,
         synchronize=lambda: None,
-        device=SimpleNamespace(name="Some GPU", capability=(9, 0)),
+        device=SimpleNamespace(name="Some GPU", capability=(9, 0), memory=MEMORY),
         scratched=[],
     )
 

@@ -5,7 +5,7 @@ from caffe_spn.cuda.array import DeviceArray
 from caffe_spn.cuda.cudnn_choice import Result
 from tests.cuda.recorder import Recorder
 
-STREAM, SCRATCH = 0x57, 0x7F0000900000
+STREAM, SCRATCH, MEMORY = 0x57, 0x7F0000900000, 8 << 30
 GEOMETRY = Geometry.square(3, pad=1)
 SHAPES = {"x": (2, 3, 8, 8), "w": (5, 3, 3, 3), "y": (2, 5, 8, 8)}
 X, W, Y = (

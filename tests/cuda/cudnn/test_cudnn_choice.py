@@ -13,6 +13,7 @@ from caffe_spn.errors import DeviceError
 from tests.cuda.cudnn.library import (
     ARRAYS,
     GEOMETRY,
+    MEMORY,
     PASSES,
     SCRATCH,
     Library,
@@ -41,8 +42,14 @@ def test_what_is_measured(each, cudnn, library, opened):
         assert (target, workspace) == (ARRAYS[each.roles[2]].address, SCRATCH)
 
 
+@pytest.mark.parametrize(("gigabytes", "megabytes"), [(2, 64), (8, 256), (140, 1024)])
+def test_work_space_grows_with_the_device(gigabytes, megabytes):
+    device = SimpleNamespace(memory=gigabytes << 30)
+    assert cudnn_choice.most_workspace(device) == megabytes << 20
+
+
 def test_only_deterministic_algorithms_that_fit(each, library):
-    most = cudnn_choice.MOST_WORKSPACE
+    most = 256 << 20
     library.measured = [
         result(0, deterministic=False),
         result(1, workspace=most + 1),
@@ -95,7 +102,7 @@ def test_other_circumstances_are_measured_anew(library, opened, change, monkeypa
     monkeypatch.setattr(libraries, "_tf32", change == "tf32")
     later = Library(version=91003 if change == "version" else 91002)
     if change == "device":
-        opened.device = SimpleNamespace(name="Another GPU", capability=(9, 0))
+        opened.device = SimpleNamespace(name="Another GPU", capability=(9, 0), memory=MEMORY)
     Cudnn(opened, later).forward(X, W, Y, GEOMETRY)
     assert "cudnnFindConvolutionForwardAlgorithmEx" in later.names()
 
