@@ -7,7 +7,7 @@ transpose, so c' = op(b)' op(a)' is what it is asked for.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ from caffe_spn.cuda.runtime import runtime
 from caffe_spn.errors import ShapeError
 
 
-@dataclass(frozen=True)
-class Matrices:
+class Matrices(NamedTuple):
     """Equal matrices within a device array.
 
     Attributes
