@@ -34,6 +34,10 @@ class TorchNet(torch.nn.Module):
 
     def forward(self, **inputs) -> torch.Tensor:
         """The loss for the given input blobs."""
+        return self.run(**inputs)[1]
+
+    def run(self, **inputs) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """All blobs by name, and the loss, for the given input blobs."""
         blobs = dict(inputs)
         loss = 0
         for index, layer in enumerate(self.definitions):
@@ -46,7 +50,7 @@ class TorchNet(torch.nn.Module):
             blobs.update(zip(layer.top, outputs, strict=False))
             if layer.type == "SoftmaxWithLoss":
                 loss = loss + outputs[0]
-        return loss
+        return blobs, loss
 
     def _Convolution(self, layer, weights, x):
         p = layer.convolution_param
@@ -108,6 +112,9 @@ class TorchNet(torch.nn.Module):
         # The stand-in for a propagation that is left out. Every gate gets a gradient, so that
         # the guidance network works as hard.
         return x + 1e-6 * guidance.reshape(x.shape[0], -1, *x.shape[1:]).sum(1)
+
+    def _Softmax(self, layer, weights, x):
+        return F.softmax(x, layer.softmax_param.axis)
 
     def _SoftmaxWithLoss(self, layer, weights, scores, label):
         target = label.reshape(label.shape[0], *scores.shape[2:]).long()

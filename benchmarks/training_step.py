@@ -24,12 +24,20 @@ BATCH = 10
 LEARNING = {"lr": 1e-4, "momentum": 0.9, "weight_decay": 5e-4}
 
 
-def definition(propagation: bool):
-    """The training network with Input layers in the place of its data, with or without its SPN."""
+def definition(propagation: bool, batch: int = BATCH, size: int | None = None):
+    """The training network with Input layers in the place of its data, with or without its SPN.
+
+    Parameters
+    ----------
+    propagation : bool
+    batch : int, optional
+    size : int, optional
+        Of the patches; by default what the network is trained with.
+    """
     net = text.read(str(NETWORK), caffe_pb2.NetParameter)
     data = net.layer[0].segmentation_patch_param
-    size, classes = data.patch_size, data.num_classes
-    shapes = [(BATCH, 3, size, size), (BATCH, classes, size, size), (BATCH, 1, size, size)]
+    size, classes = size or data.patch_size, data.num_classes
+    shapes = [(batch, channels, size, size) for channels in (3, classes, 1)]
     inputs = caffe_pb2.LayerParameter(name="data", type="Input", top=net.layer[0].top)
     for shape in shapes:
         inputs.input_param.shape.add(dim=shape)
@@ -61,8 +69,13 @@ class PassOn(caffe.Layer):
 
 def our_step(propagation: bool):
     """A function that runs one step of ours, and the net."""
+    return step_of(definition(propagation))
+
+
+def step_of(net):
+    """A function that runs one step of a network with random inputs, and its Net."""
     solver = caffe_pb2.SolverParameter(
-        net_param=definition(propagation), base_lr=LEARNING["lr"], lr_policy="fixed", type="SGD"
+        net_param=net, base_lr=LEARNING["lr"], lr_policy="fixed", type="SGD"
     )
     solver.momentum, solver.weight_decay = LEARNING["momentum"], LEARNING["weight_decay"]
     solver.snapshot_after_train, solver.max_iter = False, 10**6
@@ -72,7 +85,7 @@ def our_step(propagation: bool):
     blobs = solver.net.blobs
     blobs["image"].data[...] = rng.uniform(0, 255, blobs["image"].shape)
     blobs["coarse"].data[...] = rng.dirichlet(
-        np.ones(blobs["coarse"].shape[1]), (BATCH, *blobs["coarse"].shape[2:])
+        np.ones(blobs["coarse"].shape[1]), (len(blobs["coarse"].data), *blobs["coarse"].shape[2:])
     ).transpose(0, 3, 1, 2)
     blobs["label"].data[...] = rng.integers(0, blobs["coarse"].shape[1], blobs["label"].shape)
     return (lambda: solver.step(1)), solver.net
