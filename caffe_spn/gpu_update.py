@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from caffe_spn.blob import Blob
 from caffe_spn.errors import DeviceError
-from caffe_spn.gpu_room import advise
 from caffe_spn.training_log import log_clipping, logger
 
 
@@ -45,7 +44,13 @@ class GpuUpdate:
         return self._gpu is runtime()
 
     def run(self, rule: str, rate: float, settings: Sequence[float]) -> None:
-        """Update all parameters; see `caffe_spn.cuda.solver_update.Parameters.update`."""
+        """Update all parameters; see `caffe_spn.cuda.solver_update.Parameters.update`.
+
+        Raises
+        ------
+        DeviceError
+            Before any parameter is changed, if there is no room for all that is needed.
+        """
         self.log_clipping()
         addresses = [self._addresses(i) for i in range(len(self._blobs))]
         self._parameters.place(addresses, self._net.params_lr, self._net.params_weight_decay)
@@ -73,9 +78,8 @@ class GpuUpdate:
             history = [h.mutable_gpu_data.address for h in self._histories[index]]
             own = blob.mutable_gpu_data.address, blob.mutable_gpu_diff.address
         except DeviceError as error:
-            advise(error, self._net)
-            where = f"the solver's update of {self._name(blob)}"
-            raise type(error)(error.message, where, error.help) from error
+            error.where = f"the solver's update of {self._name(blob)}"
+            raise
         return (*own, *history, *[0] * (2 - len(history)))
 
     def _name(self, blob: Blob) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 
 from caffe_spn import device, lr_policy, update_rules
 from caffe_spn.blob import Blob
-from caffe_spn.errors import PrototxtError, nearest
+from caffe_spn.errors import DeviceError, PrototxtError, nearest
+from caffe_spn.gpu_room import advise
 from caffe_spn.gpu_update import GpuUpdate
 from caffe_spn.solver_definition import SolverDefinition
 from caffe_spn.training import Solver
@@ -120,9 +121,14 @@ class SGDSolver(Solver):
         return device.mode() == device.GPU and all(b.dtype == np.float32 for b in params)
 
     def _update_on_gpu(self, rate: float) -> None:
-        if self._gpu_update is None or not self._gpu_update.usable:
-            self._gpu_update = GpuUpdate(self.net, self.param, self.history_blobs)
-        self._gpu_update.run(self.rule, rate, self._settings())
+        try:
+            if self._gpu_update is None or not self._gpu_update.usable:
+                self._gpu_update = GpuUpdate(self.net, self.param, self.history_blobs)
+            self._gpu_update.run(self.rule, rate, self._settings())
+        except DeviceError as error:
+            advise(error, self.net)
+            error.where = error.where or "the solver's update"
+            raise
 
     def _update_on_cpu(self, rate: float) -> None:
         with np.errstate(all="ignore"):  # what is not finite shows in the loss, and stops there

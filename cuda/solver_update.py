@@ -64,6 +64,8 @@ class Parameters:
         self._host["address"] = np.array(addresses, np.uint64).reshape(-1, 4)
         self._host["lr_mult"], self._host["decay_mult"] = lr_mults, decay_mults
         if self._table is None or self._host.tobytes() != before:
+            # If there is no room, the old one must not be taken the next time.
+            self._table = None
             self._table = _on_device(self._host.view(np.uint8))
 
     def find_clip(self, limit: float) -> DeviceArray:
