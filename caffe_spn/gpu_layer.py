@@ -54,6 +54,16 @@ class GpuLayer:
         with _only_reading(read - {blob.diff_memory for blob in bottom}):
             self.backward_cpu(top, propagate_down, bottom)
 
+    def runs_behind(self, layer: GpuLayer) -> None:
+        """Called once the net is built, if top 0 of `layer`, the one before, is bottom 0 here."""
+
+    def gpu_kept_output(self) -> DeviceArray | None:
+        """A copy of top 0 that this layer has kept in its last pass, if it keeps one.
+
+        The next layer need not keep its input then. It is handed out once in each pass.
+        """
+        return None
+
     def _say_on_host(self, direction: str) -> None:
         if (self.type, direction) not in _said_on_host:
             _said_on_host.add((self.type, direction))

@@ -115,7 +115,13 @@ class NetBuilder:
             force_backward(self)
         for layer, needed in zip(self.layers, self.layer_need_backward, strict=True):
             layer.needs_backward = needed
+        self._connect_neighbours()
         return self
+
+    def _connect_neighbours(self) -> None:
+        for i in range(1, len(self.layers)):
+            if self.top_ids[i - 1][:1] == self.bottom_ids[i][:1] != []:
+                self.layers[i].runs_behind(self.layers[i - 1])
 
     @property
     def input_ids(self) -> list[int]:

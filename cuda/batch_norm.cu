@@ -94,7 +94,7 @@ __device__ __forceinline__ float of_channel(const float *numbers, int channel, f
     return numbers ? numbers[channel] : otherwise;
 }
 
-// y = (x - mean) factor; y may be x, of which `kept` receives a copy. mean, factor and kept may be
+// y = (x - mean) factor; y may be x, and `kept` receives a copy of it. mean, factor and kept may be
 // null: 0, 1, and no copy.
 extern "C" __global__ void normalize(const float *x, int count, int channels, int positions,
                                      const float *mean, const float *factor, float *y,
@@ -104,9 +104,10 @@ extern "C" __global__ void normalize(const float *x, int count, int channels, in
         constexpr int WIDTH = decltype(width)::value;
         const int channel = i / positions % channels;
         const float center = of_channel(mean, channel, 0), scale = of_channel(factor, channel, 1);
-        const auto values = load<WIDTH>(x + i);
+        const auto values = mapped<WIDTH>(
+            [=](float value) { return (value - center) * scale; }, load<WIDTH>(x + i));
         if (kept) store(kept + i, values);
-        store(y + i, mapped<WIDTH>([=](float value) { return (value - center) * scale; }, values));
+        store(y + i, values);
     });
 }
 

@@ -95,7 +95,7 @@ def normalize(
     y: DeviceArray,
     kept: DeviceArray | None = None,
 ) -> None:
-    """y = (x - mean) factor; `y` may be `x`, of which `kept` receives a copy.
+    """y = (x - mean) factor; `y` may be `x`, and `kept` receives a copy of it.
 
     A mean of None is 0, and a factor of None 1.
     """

@@ -56,6 +56,8 @@ class BatchNorm(Layer):
         }
     """
 
+    _fresh_output = None
+
     def setup(self, bottom, top):
         param = self.layer_param.batch_norm_param
         self.use_global = self.phase == caffe_pb2.TEST
@@ -134,6 +136,7 @@ class BatchNorm(Layer):
         from caffe_spn.cuda import batch_norm as kernels
 
         x, y, kept = bottom[0].gpu_data, top[0].new_gpu_data, None
+        self._fresh_output = None
         mean, factor = self._gpu_statistics()
         if self.use_global:
             running = kernels.Running(*(b.gpu_data for b in self.blobs), self.fraction)
@@ -142,7 +145,8 @@ class BatchNorm(Layer):
             running = kernels.Running(*(b.mutable_gpu_data for b in self.blobs), self.fraction)
             kernels.statistics(x, self.dims, self.eps, mean, factor, running)
             if bottom[0] is top[0] and self.needs_backward:
-                kept = self.gpu_workspace("input", x.shape)
+                # Not the input, so that a Scale layer behind this one can use it, too.
+                self._fresh_output = kept = self.gpu_workspace("output", x.shape)
         kernels.normalize(x, self.dims, mean, factor, y, kept)
 
     def backward_gpu(self, top, propagate_down, bottom):
@@ -155,10 +159,16 @@ class BatchNorm(Layer):
         if self.use_global:
             kernels.normalize(y_diff, self.dims, None, factor, x_diff)
             return
-        x = bottom[0].gpu_data
         if bottom[0] is top[0]:
-            x = self.gpu_workspace("input", x.shape)
-        kernels.backward(y_diff, self.dims, x, mean, factor, factor, x_diff)
+            output = self.gpu_workspace("output", x_diff.shape)
+            kernels.backward(y_diff, self.dims, output, None, None, factor, x_diff)
+        else:
+            x = bottom[0].gpu_data
+            kernels.backward(y_diff, self.dims, x, mean, factor, factor, x_diff)
+
+    def gpu_kept_output(self):
+        output, self._fresh_output = self._fresh_output, None
+        return output
 
     def _gpu_statistics(self):
         """The mean of each channel, and what differences from it are multiplied by."""

@@ -144,6 +144,8 @@ class Scale(BroadcastLayer):
         }
     """
 
+    _before = _saved_on_gpu = None
+
     def setup(self, bottom, top):
         self.read_operand(self.layer_param.scale_param, bottom, default=1)
         self.bias = None
@@ -184,11 +186,21 @@ class Scale(BroadcastLayer):
     def forward_gpu(self, bottom, top):
         from caffe_spn.cuda import scale
 
+        touched = bottom[0].data_memory.host_ahead > 0
         x, factors = bottom[0].gpu_data, self.operand.gpu_data
         summands = None if self.bias is None else self.bias.gpu_data
-        keeps = self.in_place and self.needs_backward
-        saved = self.gpu_workspace("saved", x.shape) if keeps else None
+        saved = None
+        if self.in_place and self.needs_backward:
+            # The layer before may have kept it anyway, as BatchNorm does; but not what the host
+            # has made of it since.
+            kept = None if self._before is None else self._before.gpu_kept_output()
+            self._saved_on_gpu = None if touched else kept
+            if self._saved_on_gpu is None:
+                self._saved_on_gpu = saved = self.gpu_workspace("saved", x.shape)
         scale.scale(x, top[0].new_gpu_data, self.dims, factors, summands, saved)
+
+    def runs_behind(self, layer):
+        self._before = layer
 
     def backward_gpu(self, top, propagate_down, bottom):
         from caffe_spn.cuda import scale
@@ -199,7 +211,7 @@ class Scale(BroadcastLayer):
         if self.operand_wanted(propagate_down):
             x = bottom[0].gpu_data
             if self.in_place:
-                x = self.gpu_workspace("saved", x.shape)
+                x = self._saved_on_gpu
             gradient = self.operand_diff_on_gpu()
             scale.factor_gradient(x, top_diff, self.dims, gradient, self.learned)
         if propagate_down[0]:

@@ -4,6 +4,8 @@ import pytest
 import caffe_spn as caffe
 from caffe_spn.cuda import batch_norm
 from caffe_spn.errors import ShapeError
+from caffe_spn.net import Net
+from caffe_spn.proto import caffe_pb2, text
 from tests import golden_cases
 from tests.cuda import both_devices
 from tests.layers.running import TEST, Run, normal
@@ -86,6 +88,62 @@ def test_nan_stays_in_its_channel(gpu):
     (y,), (diff,), _ = both_devices.run(gpu, LAYER, x, top_diffs=[normal(*x.shape)])
     for array in (y, diff):
         np.testing.assert_array_equal(np.isnan(array).all(axis=(0, 2, 3)), [False, True, False])
+
+
+# With a Scale layer behind it in place, what BatchNorm keeps serves both.
+
+WITH_SCALE = """
+    layer { name: "in" type: "Input" top: "x"
+            input_param { shape { dim: 2 dim: 3 dim: 4 dim: 5 } } }
+    layer { name: "bn" type: "BatchNorm" bottom: "x" top: "x" }
+    layer { name: "scale" type: "Scale" bottom: "x" top: "x" scale_param { bias_term: true } }
+    layer { name: "relu" type: "ReLU" bottom: "x" top: "x" }
+    force_backward: true
+"""
+
+
+def with_scale(mode, touch=None):
+    """The diffs that a net with a Scale layer computes, and that layer."""
+    mode()
+    net = Net(text.parse(WITH_SCALE, caffe_pb2.NetParameter()), caffe.TRAIN)
+    net.params["scale"][0].data[...] = [0.5, -2, 0]
+    net.blobs["x"].data[...] = normal(2, 3, 4, 5) + 1
+    net.forward_loss(end=1)
+    if touch is not None:
+        touch(net.blobs["x"])
+    net.forward_loss(start=2)
+    net.blobs["x"].diff[...] = normal(2, 3, 4, 5, seed=1)
+    net.clear_param_diffs()
+    net.backward()
+    diffs = [net.blobs["x"].diff, *(blob.diff for blob in net.params["scale"])]
+    return [diff.copy() for diff in diffs], net.layer_dict["scale"]
+
+
+def double(blob):
+    blob.data[...] *= 2
+
+
+@pytest.mark.parametrize("touch", [None, double, lambda blob: blob.data])
+def test_a_scale_layer_behind_it(gpu, touch):
+    want, _ = with_scale(caffe.set_mode_cpu, touch)
+    got, scale = with_scale(caffe.set_mode_gpu, touch)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, 1e-5, 1e-6)
+    assert ("saved" in scale._gpu_workspaces) == (touch is not None), "kept twice"
+
+
+def test_a_scale_layer_that_runs_alone_keeps_its_own_input(gpu):
+    caffe.set_mode_gpu()
+    net = Net(text.parse(WITH_SCALE, caffe_pb2.NetParameter()), caffe.TRAIN)
+    net.forward_loss()
+    x = np.abs(normal(2, 3, 4, 5))
+    net.blobs["x"].data[...] = x
+    assert net.blobs["x"].gpu_data.shape == x.shape  # copied up: nothing shows who has written it
+    net.forward_loss(start=2)
+    net.blobs["x"].diff[...] = 1
+    net.clear_param_diffs()
+    net.backward_pass(end=2)
+    np.testing.assert_allclose(net.params["scale"][0].diff, x.sum(axis=(0, 2, 3)), 1e-5)
 
 
 # MVN has the same kernels: its rows are channels.
