@@ -11,12 +11,14 @@ import argparse
 import sys
 from pathlib import Path
 
+import caffe_spn
 from benchmarks.gpu_arrays import BANK, Random
 from benchmarks.gpu_clock import Clock
 from benchmarks.gpu_device import COPIED, copy_speed, description
 from benchmarks.gpu_networks import Networks
 from benchmarks.gpu_parts import Log, Parts
 from benchmarks.gpu_recurrence import Recurrence
+from caffe_spn.cuda.runtime import runtime
 from caffe_spn.errors import DeviceError
 
 SECONDS = 440
@@ -68,14 +70,12 @@ def main(argv=None) -> int:
     parser.add_argument("--gpu", type=int, default=0, metavar="ID", help="which one")
     parser.add_argument("--log", type=Path, default=Path("bench-gpu.log"))
     options = parser.parse_args(argv)
-    from caffe_spn.cuda.runtime import open_device
-
     try:
-        gpu = open_device(options.gpu)
+        caffe_spn.set_device(options.gpu)
     except DeviceError as error:
-        print(f"benchmarks.gpu needs an NVIDIA GPU. {error}", file=sys.stderr)
+        print(f"benchmarks.gpu needs an NVIDIA GPU: {error}", file=sys.stderr)
         return 1
-    return 0 if measure(gpu, Log(options.log), options.quick, options.only) else 1
+    return 0 if measure(runtime(), Log(options.log), options.quick, options.only) else 1
 
 
 if __name__ == "__main__":

@@ -102,12 +102,16 @@ class Clock:
             Give it the same arrays each time, as the call before left them in the cache. Otherwise
             the cache holds nothing of the first call's.
         """
-        call(0)  # compiles
+
+        def run(i: int) -> None:
+            call(0 if cached else i)
+
+        run(0)  # compiles
         before = self.gpu.launches
-        alone = self.elapsed(lambda: call(0))
+        alone = self.elapsed(lambda: run(0))
         launches = self.gpu.launches - before
         count = self._count(alone, launches)
-        enqueue = self._enqueue(call, min(count, 3))
+        enqueue = self._enqueue(run, min(count, 3))
         queued = launches * count <= MOST_QUEUED
         fills = math.ceil(1.5 * enqueue * count / self._fill_us) if queued else 1
         samples = []
@@ -115,8 +119,8 @@ class Clock:
             for _ in range(min(max(1, fills), MOST_QUEUED)):
                 self._fill()
             if cached:
-                call(0)
-            samples.append(self.elapsed(lambda: _repeat(call, count, cached)) / count)
+                run(0)
+            samples.append(self.elapsed(lambda: _repeat(run, count)) / count)
         us = median(samples)
         by_host = not queued and us < 1.3 * launches * self._launch_us
         return Time(us, enqueue, by_host)
@@ -150,9 +154,9 @@ class Clock:
         return max(1, min(wanted, self.most_calls, MOST_QUEUED // (2 * max(1, launches))))
 
 
-def _repeat(call: Callable[[int], object], count: int, same: bool) -> None:
+def _repeat(call: Callable[[int], object], count: int) -> None:
     for i in range(count):
-        call(0 if same else i)
+        call(i)
 
 
 def significant(value: float) -> str:

@@ -36,7 +36,7 @@ its work alone, all of it enqueued before. launches: kernels, and calls of NVIDI
 compute; copies: arrays copied to and from the host. peak: the most that the pool of device memory
 held. blobs: parameters and what passes between layers, in training with diffs and momentum; work
 space: what all layers share. PyTorch eager: its loop over columns without a compiler; compiled: the
-loop compiled 16 steps at a time; CUDA graph: everything, with that loop, in one graph; its peak is
+loop compiled 8 steps at a time; CUDA graph: everything, with that loop, in one graph; its peak is
 of tensors. All compute in float32 without TF32."""
 
 

@@ -73,7 +73,7 @@ bytes/element: inputs and outputs, each moved once (one direction: x, 3 gates, h
 h's, x's and the gates' derivatives; fused: x, 12 gates, the result, in training the winning
 direction's byte, and backward the derivatives of all). bound: the time to move them at the speed
 of the copy above; "of copy": bound / µs. line by line: `gpu_lines.cu`. PyTorch eager: a loop over
-columns (rows); compiled: 16 steps at a time by torch.compile, then all in one CUDA graph; its
+columns (rows); compiled: 8 steps at a time by torch.compile, then all in one CUDA graph; its
 backward pass is a graph of both passes, less one of the forward pass. x: times ours."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from statistics import median
@@ -9,8 +10,8 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 
-# Steps that are compiled into one piece: all of them together would compile for minutes.
-CHUNK = 16
+# Steps that are compiled into one piece: all of them together would take minutes.
+CHUNK = 8
 
 
 def steps(h: torch.Tensor, rest: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
@@ -23,6 +24,7 @@ def steps(h: torch.Tensor, rest: torch.Tensor, gates: torch.Tensor) -> torch.Ten
     return torch.stack(out)
 
 
+@functools.cache
 def compiled_steps() -> Callable:
     """`steps`, compiled for any number of maps and any length of a line."""
     return torch.compile(steps, dynamic=True)

@@ -1,5 +1,7 @@
 """The fixture `gpu`: a GPU that is emulated on the CPU, or a real one with ``--gpu``."""
 
+import ctypes
+
 import pytest
 
 import caffe_spn
@@ -10,8 +12,34 @@ from tests.cuda.emulation.driver import ORDERS, EmulatedDriver
 from tests.cuda.emulation.strict import make_strict
 
 
+def pytest_collection_modifyitems(config, items):
+    """With ``--gpu`` only tests that use the GPU are run: the others need none, and run anyway."""
+    if config.getoption("--gpu"):
+        chosen, others = [], []
+        for item in items:
+            names = item.fixturenames
+            wanted = "gpu" in names and "emulated_only" not in names
+            (chosen if wanted else others).append(item)
+        config.hook.pytest_deselected(items=others)
+        items[:] = chosen
+
+
+@pytest.fixture(scope="session")
+def primary_context(request):
+    """Keeps the real GPU's context between tests; making it takes longer than most of them."""
+    if not request.config.getoption("--gpu"):
+        yield
+        return
+    driver, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
+    driver.cuInit(0)
+    code = driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0)
+    yield
+    if code == 0:
+        driver.cuDevicePrimaryCtxRelease_v2(0)
+
+
 @pytest.fixture
-def gpu(request):
+def gpu(request, primary_context):
     """The opened Runtime; afterwards the CPU computes again.
 
     ``gpu.driver`` is the driver. The emulated one can be given another order of threads and blocks,
