@@ -23,19 +23,21 @@ class DeviceArray:
     dtype : numpy dtype, default float32
     owner : object, optional
         Kept alive as long as the array: what frees the memory when it goes.
+
+    Attributes
+    ----------
+    size : int
+        How many elements.
     """
 
-    __slots__ = ("address", "dtype", "owner", "shape")
+    __slots__ = ("address", "dtype", "owner", "shape", "size")
 
     def __init__(self, address: int, shape: Sequence[int], dtype=np.float32, owner=None):
         self.address = address
         self.shape = tuple(int(d) for d in shape)
         self.dtype = np.dtype(dtype)
         self.owner = owner
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
+        self.size = math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:

@@ -1,11 +1,13 @@
 """Launches the kernels of ``pooling.cu`` and ``stochastic_pooling.cu``.
 
-Maps are device arrays (planes, H, W) of float32. A window is (kernel h, kernel w, stride h,
+Maps are device arrays (..., H, W) of float32. A window is (kernel h, kernel w, stride h,
 stride w, pad h, pad w); it is the caller who has computed the shape of the pooled maps.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,7 +37,7 @@ def max_forward(
 
     Parameters
     ----------
-    x, y : DeviceArray (planes, H, W)
+    x, y : DeviceArray (..., H, W)
     mask : DeviceArray of int32, shape of y, or None
         What `max_backward` needs.
     mask_top : DeviceArray, shape of y, or None
@@ -98,24 +100,27 @@ def _launch(kernel: str, output, x, y, window, *arrays, source: str = SOURCE) ->
     """Launch with the geometry of maps x and pooled maps y, a thread or warp for each output."""
     check(kernel, x=x)
     check(kernel, y=y)
-    if len(x.shape) != 3 or len(y.shape) != 3 or x.shape[0] != y.shape[0]:
+    grid, block, geometry = _plan(kernel, output is y, x.shape, y.shape, tuple(window))
+    if output.size:
+        runtime().launch(source, kernel, grid, block, *arrays, *geometry)
+
+
+@functools.lru_cache(1024)
+def _plan(kernel: str, makes_y: bool, x_shape: tuple, y_shape: tuple, window: tuple):
+    """Grid, block, and the kernels' `planes` and AXES."""
+    if min(len(x_shape), len(y_shape)) < 2 or x_shape[:-2] != y_shape[:-2]:
         raise ShapeError(
-            f"{kernel}: maps are (planes, H, W), equally many before and after; these are"
-            f" {x.shape} and {y.shape}"
+            f"{kernel}: maps are (..., H, W), equally many before and after; these are"
+            f" {x_shape} and {y_shape}"
         )
-    planes, *size = output.shape
-    if not output.size:
-        return
+    planes = math.prod(x_shape[:-2])
+    height, width = (y_shape if makes_y else x_shape)[-2:]
     if kernel.endswith("_wide"):
-        grid, block = blocks(output.size * WARP), THREADS
+        grid, block = blocks(planes * height * width * WARP), THREADS
     else:
-        grid, block = _places(size[0] * size[1], planes)
-    axes = [
-        value
-        for i in (1, 2)
-        for value in (x.shape[i], y.shape[i], *(window[j + i - 1] for j in (0, 2, 4)))
-    ]
-    runtime().launch(source, kernel, grid, block, *arrays, planes, *axes)
+        grid, block = _places(max(1, height * width), max(1, planes))
+    rows, columns = ((x_shape[i], y_shape[i], *window[2 + i :: 2]) for i in (-2, -1))
+    return grid, block, (planes, *rows, *columns)
 
 
 def _places(places: int, planes: int) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -214,7 +214,7 @@ class Pooling(OwnRandom, Layer):
     def forward_gpu(self, bottom, top):
         from caffe_spn.cuda import pooling as kernels
 
-        x, y = self._gpu_planes(bottom[0].gpu_data, top[0].new_gpu_data)
+        x, y = bottom[0].gpu_data, top[0].new_gpu_data
         if self.pool == AVE:
             kernels.average_forward(x, y, self.window)
         elif self.pool == MAX:
@@ -233,15 +233,11 @@ class Pooling(OwnRandom, Layer):
         self._refuse_expectation()
         from caffe_spn.cuda import pooling as kernels
 
-        y_diff, x_diff = self._gpu_planes(top[0].gpu_diff, bottom[0].new_gpu_diff)
+        y_diff, x_diff = top[0].gpu_diff, bottom[0].new_gpu_diff
         if self.pool == AVE:
             kernels.average_backward(y_diff, x_diff, self.window)
         else:
             kernels.max_backward(y_diff, self._gpu_mask(y_diff), x_diff, self.window)
 
-    @staticmethod
-    def _gpu_planes(*arrays):
-        return (a.reshaped(a.shape[0] * a.shape[1], *a.shape[2:]) for a in arrays)
-
-    def _gpu_mask(self, planes):
-        return self.gpu_workspace("mask", planes.shape, np.int32)
+    def _gpu_mask(self, y):
+        return self.gpu_workspace("mask", y.shape, np.int32)
