@@ -6,6 +6,7 @@ import pytest
 
 import caffe_spn
 from caffe_spn.cuda import runtime
+from tests.cuda import find_gpu
 from tests.cuda.emulation import blas
 from tests.cuda.emulation.build import compiler
 from tests.cuda.emulation.driver import ORDERS, EmulatedDriver
@@ -27,7 +28,7 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope="session")
 def primary_context(request):
     """Keeps the real GPU's context between tests; making it takes longer than most of them."""
-    if not request.config.getoption("--gpu"):
+    if not request.config.getoption("--gpu") or find_gpu.problem():
         yield
         return
     driver, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
