@@ -115,5 +115,27 @@ class LSTM(Recurrent):
             )
             step_input_back(transposed, cont[t], sums_diff[t], h_diff)
 
+    def run_steps_gpu(self, steps, out):
+        from caffe_spn.cuda import recurrent
+        from caffe_spn.layers.recurrent_gpu_steps import copy
+
+        h, c = steps.trace("h"), steps.trace("c")
+        c_in, tanh_c = steps.for_steps("c_in"), steps.for_steps("tanh_c")
+        for t in range(self.steps):
+            steps.add_state(t, h[t])
+            after = c_in[t], c[t + 1], tanh_c[t], h[t + 1]
+            recurrent.lstm_forward(steps.sums[t], steps.marker[t], c[t], *after)
+        copy(out, steps.after("h"))
+
+    def run_steps_back_gpu(self, steps, top_diff, sums_diff, state_diffs):
+        from caffe_spn.cuda import recurrent
+
+        c_in, tanh_c = steps.for_steps("c_in"), steps.for_steps("tanh_c")
+        h_diff, c_diff = state_diffs
+        for t in reversed(range(self.steps)):
+            kept = steps.sums[t], steps.marker[t], c_in[t], tanh_c[t]
+            recurrent.lstm_backward(*kept, top_diff[t], h_diff, c_diff, sums_diff[t])
+            steps.take_state(t, sums_diff, h_diff)
+
     def debug_forward(self):
         return [("unit", "c", self.trace("c")[1:]), ("unit", "h", self.trace("h")[1:])]

@@ -171,3 +171,39 @@ class LSTMUnit(Layer):
             bottom[0].diff[0] = c_diff
         if propagate_down[1]:
             self._by_gate(bottom[1].diff)[...] = gate_diff
+
+    def _kept_on_gpu(self, shape):
+        streams, size = shape
+        gates = self.gpu_workspace("gates", (streams, 4 * size))
+        return gates, *(self.gpu_workspace(name, shape) for name in ("c_in", "tanh_c"))
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import recurrent
+        from caffe_spn.cuda.runtime import runtime
+
+        c_prev, marker = bottom[0].gpu_data[0], bottom[2].gpu_data[0]
+        c, h = (blob.new_gpu_data[0] for blob in top)
+        gates, c_in, tanh_c = self._kept_on_gpu(c_prev.shape)
+        runtime().copy(gates, bottom[1].gpu_data[0])
+        recurrent.lstm_forward(gates, marker, c_prev, c_in, c, tanh_c, h)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        from caffe_spn.cuda import recurrent
+        from caffe_spn.cuda.runtime import runtime
+
+        if propagate_down[2]:
+            raise no_marker_gradient(self, 2)
+        if not any(propagate_down):
+            return
+        marker, h_diff = bottom[2].gpu_data[0], top[1].gpu_diff[0]
+        gates, c_in, tanh_c = self._kept_on_gpu(h_diff.shape)
+        wanted = [
+            b.new_gpu_diff[0] if p else None for b, p in zip(bottom, propagate_down, strict=True)
+        ]
+        c_diff, gate_diff = wanted[:2]
+        if c_diff is None:
+            c_diff = self.gpu_workspace("c diff", c_in.shape)
+        if gate_diff is None:
+            gate_diff = self.gpu_workspace("diff", gates.shape)
+        runtime().copy(c_diff, top[0].gpu_diff[0])
+        recurrent.lstm_backward(gates, marker, c_in, tanh_c, h_diff, None, c_diff, gate_diff)

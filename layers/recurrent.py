@@ -21,6 +21,7 @@ from caffe_spn.cpu.matmul import matmul
 from caffe_spn.errors import DataError, PrototxtError
 from caffe_spn.layer import Layer
 from caffe_spn.layers.carried_state import CarriedState
+from caffe_spn.layers.recurrent_gpu import RecurrentOnGpu
 from caffe_spn.roles import Roles
 
 # The parameters that every recurrent layer has; the static one, if there is one, is in between.
@@ -29,11 +30,11 @@ WEIGHTS, BIAS, STATIC = 0, 1, 2
 COPY_FROM = 5
 
 
-class Recurrent(Layer):
+class Recurrent(RecurrentOnGpu):
     """Base of layers that go through T time steps of N independent streams.
 
     A subclass says what a step computes from `sums`, the step's input already multiplied by the
-    weights (T, `gates` H, N), in `run_steps` and `run_steps_back`.
+    weights (T, `gates` H, N), in `run_steps` and `run_steps_back`, and the same for a GPU.
     """
 
     gates: ClassVar[int]

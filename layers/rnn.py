@@ -133,6 +133,37 @@ class RNN(Recurrent):
         matmul(out_diff, self.blobs[index].data, from_out)
         return from_out.reshape(top_diff.shape)
 
+    def run_steps_gpu(self, steps, out):
+        from caffe_spn.cuda import pointwise
+        from caffe_spn.layers.recurrent_gpu_steps import add_to_rows, copy, matrix, multiply
+
+        h, rows = steps.trace("h"), matrix(out, 2)
+        for t in range(self.steps):
+            steps.add_state(t, h[t])
+            pointwise.forward("tanh", steps.sums[t], h[t + 1])
+        weights, bias = map(steps.values, (self.first_output_param, self.first_output_param + 1))
+        multiply(matrix(steps.after("h"), 2), weights, rows, transpose_b=True)
+        add_to_rows(rows, bias)
+        pointwise.forward("tanh", out, out)
+        # The net may write over its top; the backward pass needs it.
+        copy(steps.for_steps("out"), out)
+
+    def run_steps_back_gpu(self, steps, top_diff, sums_diff, state_diffs):
+        from caffe_spn.cuda import pointwise, recurrent
+        from caffe_spn.layers.recurrent_gpu_steps import matrix, multiply
+
+        h, (h_diff,) = steps.trace("h"), state_diffs
+        out, out_diff = steps.for_steps("out"), steps.for_steps("out diff")
+        pointwise.backward("tanh", out, out, top_diff, out_diff)
+        index, rows = self.first_output_param, matrix(out_diff, 2)
+        steps.add_product(index, rows, matrix(steps.after("h"), 2))
+        steps.add_sums(index + 1, rows)
+        from_out = steps.for_steps("h diff from out")
+        multiply(rows, steps.values(index), matrix(from_out, 2))
+        for t in reversed(range(self.steps)):
+            recurrent.tanh_backward(h[t + 1], from_out[t], h_diff, sums_diff[t])
+            steps.take_state(t, sums_diff, h_diff)
+
     def debug_forward(self):
         out = self._rows_of("out").reshape(self.steps, -1)
         return [("h_neuron", "h", self.trace("h")[1:]), ("o_neuron", "o", out)]

@@ -1,0 +1,61 @@
+// The steps of recurrent layers, without their matrix products. Arrays of a step: (streams, size),
+// gate inputs (streams, 4 size) in the order i, f, o, g.
+//
+// Source: `LSTMUnitLayer` of BVLC Caffe.
+#include "common.cuh"
+
+__device__ __forceinline__ float sigmoid(float x) { return 1 / (1 + expf(-x)); }
+
+// y = marker x; y may be x.
+extern "C" __global__ void mask_streams(const float *x, const float *marker, float *y, int count,
+                                        int size) {
+    for_each(i, count) y[i] = x[i] * marker[i / size];
+}
+
+// gates become i, f, o, g;  c_in = marker c_prev;  c = f c_in + i g;  h = o tanh(c)
+extern "C" __global__ void lstm_forward(float *gates, const float *marker, const float *c_prev,
+                                        float *c_in, float *c, float *tanh_c, float *h, int count,
+                                        int size) {
+    for_each(at, count) {
+        const int stream = at / size;
+        float *gate = gates + static_cast<int64>(stream) * 4 * size + at % size;
+        const float i = sigmoid(gate[0]), f = sigmoid(gate[size]), o = sigmoid(gate[2 * size]);
+        const float g = tanhf(gate[3 * size]);
+        const float before = c_prev[at] * marker[stream];
+        const float cell = f * before + i * g, squashed = tanhf(cell);
+        gate[0] = i, gate[size] = f, gate[2 * size] = o, gate[3 * size] = g;
+        c_in[at] = before;
+        c[at] = cell;
+        tanh_c[at] = squashed;
+        h[at] = o * squashed;
+    }
+}
+
+// From the diffs of h, which are top_diff + h_diff (either may be null), and of c to those of the
+// gate inputs and, in place, of c_prev.
+extern "C" __global__ void lstm_backward(const float *gates, const float *marker,
+                                         const float *c_in, const float *tanh_c,
+                                         const float *top_diff, const float *h_diff, float *c_diff,
+                                         float *gate_diff, int count, int size) {
+    for_each(at, count) {
+        const int stream = at / size;
+        const int64 first = static_cast<int64>(stream) * 4 * size + at % size;
+        const float *gate = gates + first;
+        const float i = gate[0], f = gate[size], o = gate[2 * size], g = gate[3 * size];
+        const float above = (top_diff ? top_diff[at] : 0) + (h_diff ? h_diff[at] : 0);
+        const float squashed = tanh_c[at];
+        const float cell = c_diff[at] + (1 - squashed * squashed) * o * above;
+        float *diff = gate_diff + first;
+        diff[0] = (1 - i) * i * g * cell;
+        diff[size] = (1 - f) * f * c_in[at] * cell;
+        diff[2 * size] = (1 - o) * o * squashed * above;
+        diff[3 * size] = (1 - g * g) * i * cell;
+        c_diff[at] = cell * f * marker[stream];
+    }
+}
+
+// sum_diff = (1 - h h) (top_diff + h_diff), for h = tanh(sum)
+extern "C" __global__ void tanh_backward_of_both(const float *h, const float *top_diff,
+                                                 const float *h_diff, float *sum_diff, int count) {
+    for_each(i, count) sum_diff[i] = (1 - h[i] * h[i]) * (top_diff[i] + h_diff[i]);
+}
