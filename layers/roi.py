@@ -11,6 +11,7 @@ import numpy as np
 
 from caffe_spn.errors import DataError
 from caffe_spn.layer import Layer, register
+from caffe_spn.layers.indices import on_device, refuse_gradient
 
 
 @register("ROI", bottoms=("x", "regions"), tops=("top",), in_place=False)
@@ -83,29 +84,46 @@ class ROI(Layer):
         top[0].reshape(regions[0], x[1], *self.size)
 
     def forward_cpu(self, bottom, top):
-        self.windows = self._read_regions(bottom)
+        self.windows = [self._window(corner) for corner in self._read_corners(bottom)]
         for patch, window in zip(top[0].data, self.windows, strict=True):
             patch[...] = bottom[0].data[window]
 
     def backward_cpu(self, top, propagate_down, bottom):
-        if propagate_down[1]:
-            raise self.param_error(
-                f"cannot compute a gradient for bottom 1 ('{self.layer_param.bottom[1]}'), the"
-                " regions",
-                help="put 'propagate_down: false' for it, or feed it from data",
-            )
+        refuse_gradient(self, propagate_down, 1, "regions")
         if propagate_down[0]:
             diff = bottom[0].diff
             diff.fill(0)
             for patch, window in zip(top[0].diff, self.windows, strict=True):
                 diff[window] += patch
 
-    def _read_regions(self, bottom) -> list:
-        """Where each patch lies in x, as an index."""
+    # As in Embed, the regions are read on the host.
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda import roi
+
+        plan = roi.plan(self._read_corners(bottom), bottom[0].shape[0])
+        self.plan = on_device(self, "plan", plan)
+        roi.forward(bottom[0].gpu_data, self.plan, top[0].new_gpu_data)
+
+    def backward_gpu(self, top, propagate_down, bottom):
+        refuse_gradient(self, propagate_down, 1, "regions")
+        if propagate_down[0]:
+            from caffe_spn.cuda import roi
+
+            roi.backward(top[0].gpu_diff, self.plan, bottom[0].new_gpu_diff)
+
+    def _window(self, corner) -> tuple:
+        """Where a patch lies in x, as an index."""
+        (image, row, column), (height, width) = corner, self.size
+        return np.s_[image, :, row : row + height, column : column + width]
+
+    def _read_corners(self, bottom) -> np.ndarray:
+        """Image, row and column where each patch begins, counted from 0; (R, 3)."""
         batch, _, height, width = bottom[0].shape
         pooled_h, pooled_w = self.size
-        windows = []
-        for number, region in enumerate(bottom[1].data.reshape(-1, 5)):
+        regions = bottom[1].cpu_data.reshape(-1, 5)
+        corners = np.empty((len(regions), 3), np.intp)
+        for number, region in enumerate(regions):
             if not np.isfinite(region).all():
                 raise self._region_error(number, region, "it is not finite")
             image, x1, y1, x2, y2 = (int(v) for v in region)
@@ -124,8 +142,8 @@ class ROI(Layer):
                 raise self._region_error(
                     number, region, f"it leaves the map, {height} high and {width} wide"
                 )
-            windows.append(np.s_[image - 1, :, y1 - 1 : y2, x1 - 1 : x2])
-        return windows
+            corners[number] = image - 1, y1 - 1, x1 - 1
+        return corners
 
     def _region_error(self, number: int, region, finding: str) -> DataError:
         numbers = ", ".join(f"{v:g}" for v in region)
