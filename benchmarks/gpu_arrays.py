@@ -82,6 +82,7 @@ def torch_device(gpu) -> str:
         return "cpu"
     if not torch.cuda.is_available():
         raise ImportError(f"PyTorch {torch.__version__} does not use this GPU")
+    torch.cuda.set_device(gpu.device.ordinal)
     return f"cuda:{gpu.device.ordinal}"
 
 

@@ -12,8 +12,6 @@ from benchmarks.gpu_arrays import Random, head, poison, tensor, tensor_head
 from caffe_spn.cuda import gate_recurrent, spatial_propagation
 from caffe_spn.cuda.array import DeviceArray
 
-# Left to right, the direction whose lines do not lie in rows.
-DIRECTION = 0
 FLOAT = 4
 
 
@@ -73,10 +71,10 @@ class Case:
         return self.gpu.array(shape, dtype)
 
 
-class OneDirection(Case):
+class LeftRight(Case):
     """GateRecurrent2dnoind: x and three gates; backward their derivatives, with h."""
 
-    kind = "one direction"
+    kind, direction = "left-right", 0
     bytes = {"forward": 5 * FLOAT, "backward": 10 * FLOAT}
     outputs = {"forward": ("h",), "backward": ("x_diff", "d1", "d2", "d3")}
 
@@ -92,14 +90,20 @@ class OneDirection(Case):
 
     def forward(self, i):
         s = self.sets[i % len(self.sets)]
-        gate_recurrent.forward(s.x, *s.gates, s.h, DIRECTION)
+        gate_recurrent.forward(s.x, *s.gates, s.h, self.direction)
 
     forward_training = forward
 
     def backward(self, i):
         s = self.sets[i % len(self.sets)]
         outputs = (s.x_diff, s.d1, s.d2, s.d3)
-        gate_recurrent.backward(s.x, *s.gates, s.h, s.h_diff, *outputs, DIRECTION)
+        gate_recurrent.backward(s.x, *s.gates, s.h, s.h_diff, *outputs, self.direction)
+
+
+class TopBottom(LeftRight):
+    """The same along rows, which lie in memory as they are scanned."""
+
+    kind, direction = "top-bottom", 2
 
 
 class Fused(Case):
@@ -170,14 +174,14 @@ class Lines:
         elif self.fused:
             self.unit.forward(s.x, s.guidance, s.out)
         else:
-            gpu_lines.scan(s.x, *s.gates, s.h, DIRECTION)
+            gpu_lines.scan(s.x, *s.gates, s.h, self.case.direction)
 
     def _backward(self, s) -> None:
         if self.fused:
             self.unit.backward(s.x, s.guidance, s.out_diff, s.x_diff, s.guidance_diff)
             return
         outputs = (s.x_diff, s.d1, s.d2, s.d3)
-        gpu_lines.scan_backward(s.x, *s.gates, s.h, self.h_diff, *outputs, DIRECTION)
+        gpu_lines.scan_backward(s.x, *s.gates, s.h, self.h_diff, *outputs, self.case.direction)
 
     def results(self, name: str) -> list[np.ndarray]:
         arrays = [getattr(self.arrays, output) for output in self.case.outputs[name]]
@@ -216,7 +220,7 @@ class Torch:
         def unit(x, *gates):
             if self.fused:
                 return gpu_torch.propagate(x, *gates, **options)
-            return gpu_torch.scan(x, torch.stack(gates), DIRECTION, **options)
+            return gpu_torch.scan(x, torch.stack(gates), case.direction, **options)
 
         self.unit = unit
         self._graph = None

@@ -6,19 +6,22 @@ Part of `python -m benchmarks.gpu`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from benchmarks.gpu_arrays import Random, check, torch_device
-from benchmarks.gpu_cases import Case, Fused, Lines, OneDirection, Torch
+from benchmarks.gpu_cases import Case, Fused, LeftRight, Lines, TopBottom, Torch
 from benchmarks.gpu_clock import COLD_BYTES, Clock, Time, significant
 from benchmarks.gpu_parts import Parts, markdown
 from caffe_spn.cuda import gate_recurrent, spatial_propagation
 from caffe_spn.cuda.compiler import compile_cubin
 from caffe_spn.cuda.recurrence import LAYOUTS, ONE_WARP, SEVERAL_WARPS, choose
 
-KINDS: tuple[type[Case], ...] = (OneDirection, Fused)
+KINDS: tuple[type[Case], ...] = (LeftRight, TopBottom, Fused)
+# What PyTorch computes too: there all directions take as long as one.
+PEERS = (LeftRight, Fused)
 SHAPES = (
     (1, 32, 64, 64),
     (10, 32, 64, 64),
@@ -50,11 +53,13 @@ class Target:
 
 # What this project wants to reach on an H200.
 TARGETS = {
-    ("one direction", (1, 32, 64, 64), "forward"): Target(us=10),
+    ("left-right", (1, 32, 64, 64), "forward"): Target(us=10),
+    ("top-bottom", (1, 32, 64, 64), "forward"): Target(us=10),
     ("fused", (1, 32, 64, 64), "forward"): Target(us=15),
     ("fused", (1, 32, 64, 64), "forward, training"): Target(us=15),
     ("fused", (1, 32, 64, 64), "backward"): Target(us=30),
-    ("one direction", (16, 8, 1024, 1024), "forward"): Target(us=800),
+    ("left-right", (16, 8, 1024, 1024), "forward"): Target(us=800),
+    ("top-bottom", (16, 8, 1024, 1024), "forward"): Target(us=800),
     ("fused", (1, 32, 1024, 1024), "forward"): Target(bounds=2),
     ("fused", (1, 32, 1024, 1024), "forward, training"): Target(bounds=2),
     ("fused", (1, 32, 1024, 1024), "backward"): Target(bounds=2.5),
@@ -70,7 +75,7 @@ EXPLANATION = """\
 µs: on the device, between events around launches in a row; median. Calls take turns over sets of
 arrays that together do not fit a cache; "from cache": the same arrays each time, without the
 first call. Python: what enqueuing a call takes the host. * : the device waited for the host.
-bytes/element: inputs and outputs, each moved once (one direction: x, 3 gates, h, and backward
+bytes/element: inputs and outputs, each moved once (a direction: x, 3 gates, h, and backward
 h's, x's and the gates' derivatives; fused: x, 12 gates, the result, in training the winning
 direction's byte, and backward the derivatives of all). bound: the time to move them at the speed
 of the copy above; "of copy": bound / µs. line by line: `gpu_lines.cu`. PyTorch eager: a loop over
@@ -161,7 +166,7 @@ class Recurrence:
         except ImportError as error:
             self.parts.notes.append(f"PyTorch is left out: {error}")
             return
-        self._for_cases("PyTorch eager", lambda case: self._eager(case, device), 60)
+        self._for_cases("PyTorch eager", lambda case: self._eager(case, device), 60, PEERS)
         if self.quick:
             self.parts.notes.append("--quick: PyTorch compiles nothing")
             return
@@ -173,7 +178,7 @@ class Recurrence:
             self._compiled(case, device, compiled)
 
         # That PyTorch's compiler or its graphs fail is no failure of this.
-        self._for_cases("PyTorch compiled", measure, 90, optional=True)
+        self._for_cases("PyTorch compiled", measure, 90, PEERS, optional=True)
 
     def table(self, bytes_per_us: float) -> str:
         """Markdown; `bytes_per_us` is the speed of the measured copy."""
@@ -195,10 +200,16 @@ class Recurrence:
             list(pool.map(lambda one: compile_cubin(one[0], capability, one[1]), wanted))
 
     def _for_cases(
-        self, what: str, measure, seconds: float, cold: int = 1, optional: bool = False
+        self,
+        what: str,
+        measure: Callable[[Case], None],
+        seconds: float,
+        kinds: tuple[type[Case], ...] = KINDS,
+        cold: int = 1,
+        optional: bool = False,
     ) -> None:
         for shape in self.shapes:
-            for kind in KINDS:
+            for kind in kinds:
                 self.parts.attempt(
                     f"{what}: {kind.kind} {'x'.join(map(str, shape))}",
                     lambda k=kind, s=shape: measure(k(self.random, s, k.sets_for(s, cold))),

@@ -1,17 +1,19 @@
 """`make bench-gpu` on the emulated GPU: everything runs and agrees; the numbers mean nothing."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import gpu as bench
-from benchmarks import gpu_arrays, gpu_networks, gpu_recurrence
-from benchmarks.gpu_cases import Fused, Lines, OneDirection, Torch
+from benchmarks import gpu_arrays, gpu_lines, gpu_networks, gpu_recurrence, registers
+from benchmarks.gpu_cases import Fused, LeftRight, Lines, TopBottom, Torch
 from benchmarks.gpu_clock import Clock, Time, significant
 from benchmarks.gpu_parts import Log, Parts, markdown, time_limit
 from benchmarks.gpu_recurrence import Row, Target
 from caffe_spn.cuda import runtime
+from tests.cuda.compilers import real
 from tests.cuda.emulation import blas
 from tests.cuda.emulation.build import compiler
 from tests.cuda.emulation.driver import EmulatedDriver
@@ -61,7 +63,7 @@ def tables(text):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("kind", [OneDirection, Fused])
+@pytest.mark.parametrize("kind", [LeftRight, TopBottom, Fused])
 def test_a_launch_for_each_line_computes_the_same(random, kind, shape):
     case = kind(random, shape)
     lines = Lines(case)
@@ -70,7 +72,7 @@ def test_a_launch_for_each_line_computes_the_same(random, kind, shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("kind", [OneDirection, Fused])
+@pytest.mark.parametrize("kind", [LeftRight, TopBottom, Fused])
 @pytest.mark.parametrize("chunk", [None, 2])
 def test_pytorch_computes_the_same(random, kind, shape, chunk):
     pytest.importorskip("torch")
@@ -98,7 +100,7 @@ def test_what_differs_is_not_measured(wrong):
 
 
 def test_results_hold_nan_where_nothing_is_written(random):
-    case = OneDirection(random, (1, 1, 3, 4))
+    case = LeftRight(random, (1, 1, 3, 4))
     case.forward = lambda i: None
     assert np.isnan(case.results("forward")[0]).all()
 
@@ -111,6 +113,14 @@ def test_random_arrays_are_filled_to_the_end(random, device):
     assert np.abs(gates).max() <= 1 / 3
 
 
+def test_the_comparison_compiles_for_gpus():
+    """Without warnings, in so many registers that it is no worse than it must be."""
+    uses = registers.measure(real("nvcc"), [(Path(gpu_lines.SOURCE), ())], (75, 90))
+    assert {use.kernel for use in uses} >= {"line_forward", "line_backward", "normalise"}
+    assert not any(use.spilled for use in uses)
+    assert max(use.registers for use in uses) <= 64
+
+
 # The tables
 
 
@@ -120,16 +130,18 @@ def test_the_table_of_the_recurrence(device, tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out.startswith("Emulated GPU (compute capability 9.0")
     (rows,) = tables(captured.out)
-    assert len(rows) == len(gpu_recurrence.QUICK_SHAPES) * 5
+    assert len(rows) == len(gpu_recurrence.QUICK_SHAPES) * 7
     for row in rows:
         assert float(row["µs"].rstrip(" *")) > 0
         assert float(row["bound, µs"]) > 0
         assert row["registers"] == "32"
         if row["pass"] != "forward, training":
             assert float(row["line by line, µs"].rstrip(" *")) > 0
-    assert [(r["kernel"], r["pass"], r["bytes/element"]) for r in rows[:5]] == [
-        ("one direction", "forward", "20"),
-        ("one direction", "backward", "40"),
+    assert [(r["kernel"], r["pass"], r["bytes/element"]) for r in rows[:7]] == [
+        ("left-right", "forward", "20"),
+        ("left-right", "backward", "40"),
+        ("top-bottom", "forward", "20"),
+        ("top-bottom", "backward", "40"),
         ("fused", "forward", "56"),
         ("fused", "forward, training", "57"),
         ("fused", "backward", "109"),
@@ -195,7 +207,7 @@ def test_targets():
 
 
 def test_the_bound_and_the_target_of_a_row():
-    row = Row(OneDirection, (16, 8, 1024, 1024), "forward", Time(700.0, 30.0), registers=(161,))
+    row = Row(LeftRight, (16, 8, 1024, 1024), "forward", Time(700.0, 30.0), registers=(161,))
     found = dict(zip(gpu_recurrence.HEADERS, row.cells(4e6), strict=False))
     # 2^27 elements of 20 bytes at 4 TB/s.
     assert found["bound, µs"] == "671"
