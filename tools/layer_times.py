@@ -23,6 +23,8 @@ class LayerTimes:
     ----------
     forward, backward : array of float, (layers,)
         Sums over the passes that were measured.
+    undisturbed : float or None
+        On a GPU: seconds for a pass forward and backward in which nobody waits between layers.
     """
 
     def __init__(self, net):
@@ -31,11 +33,8 @@ class LayerTimes:
         self.total = 0.0
         self.forward = np.zeros(len(net.layers))
         self.backward = np.zeros(len(net.layers))
+        self.undisturbed: float | None = None
         self._started = 0.0
-        net.before_forward(self._start)
-        net.after_forward(lambda index: self._stop(self.forward, index))
-        net.before_backward(self._start)
-        net.after_backward(self._stop_backward)
 
     def measure(self, passes: int) -> None:
         """Run forward and backward, once for nothing and then `passes` times."""
@@ -44,7 +43,9 @@ class LayerTimes:
         info(f"Initial loss: {loss:g}", "caffe.cpp:349")
         info("Performing Backward", "caffe.cpp:350")
         self.net.backward_pass()
-        self.forward[:] = self.backward[:] = 0
+        if device.mode() == device.GPU:
+            self.undisturbed = self._undisturbed(passes)
+        self._attend()
         info("*** Benchmark begins ***", "caffe.cpp:353")
         info(f"Testing for {passes} iterations.", "caffe.cpp:354")
         for index in range(1, passes + 1):
@@ -58,6 +59,23 @@ class LayerTimes:
                 "caffe.cpp:382",
             )
         self.passes = passes
+
+    def _undisturbed(self, passes: int) -> float:
+        for count in (2, passes):  # the first ones may still prepare something
+            device.synchronize()
+            started = time.perf_counter()
+            for _ in range(count):
+                self.net.clear_param_diffs()
+                self.net.forward_backward()
+            device.synchronize()
+        return (time.perf_counter() - started) / passes
+
+    def _attend(self) -> None:
+        """Look at the clock before and after each layer from now on."""
+        self.net.before_forward(self._start)
+        self.net.after_forward(lambda index: self._stop(self.forward, index))
+        self.net.before_backward(self._start)
+        self.net.after_backward(self._stop_backward)
 
     def log(self) -> None:
         """Say the averages in the words of `caffe time`."""
@@ -91,11 +109,26 @@ class LayerTimes:
             f"memory of the blobs: {human(need.forward)} for forward, {human(need.backward)} with"
             f" backward; peak of this process: {_peak()}",
         ]
+        if self.undisturbed is not None:
+            lines += self._about_gpu()
         return "\n".join(lines)
+
+    def _about_gpu(self) -> list[str]:
+        from caffe_spn.cuda.runtime import runtime
+
+        gpu = runtime()
+        in_use = 1000 * self.undisturbed
+        return [
+            f"computed on {gpu.device.name}, peak of its memory: {human(gpu.memory.peak)}",
+            "measured by the host's clock, waiting for the GPU after each layer: all times have a"
+            " launch and a wait in them",
+            f"forward and backward without waiting between layers: {in_use:.3f} ms",
+        ]
 
     def _run(self) -> float:
         # Gradients of parameters accumulate; they would grow to infinity.
         self.net.clear_param_diffs()
+        device.synchronize()
         loss = self.net.forward_loss()
         self.net.backward_pass()
         return loss

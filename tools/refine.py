@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from caffe_spn.cuda.driver import DeviceLost
 from caffe_spn.errors import CaffeSpnError
 from caffe_spn.tools import arguments
 
@@ -117,7 +118,7 @@ def _refine(net, jobs, options) -> int:
             run(net, job, options, scores)
         except CaffeSpnError as error:
             # One bad file must not cost the work on all others.
-            if len(jobs) == 1:
+            if len(jobs) == 1 or isinstance(error, DeviceLost):
                 raise
             failed += 1
             print(error, file=sys.stderr)

@@ -18,6 +18,10 @@ def parser() -> arguments.Parser:
         Inputs are filled with random numbers from 0 to 1. One pass that compiles and allocates
         is made before, and not counted. Layers without a gradient to compute have no backward
         time: give a network with a loss, or --phase TRAIN.
+
+        On a GPU the host waits for it after each layer, so that the layers' times include the
+        launch and the wait, and their sum is more than a pass takes in use. That is measured too,
+        and printed below the table.
         """,
         """
         caffe-spn time --model deploy.prototxt --iterations 20

@@ -66,7 +66,7 @@ def assert_close(found, wanted, rtol, atol):
         np.testing.assert_allclose(mine, theirs, rtol, atol)
 
 
-# 2 s for an iteration on a loaded machine.
+# Emulated, 100 take a minute and a half.
 @pytest.mark.parametrize("iterations", [5, pytest.param(100, marks=pytest.mark.slow)])
 def test_the_demo_learns_as_on_the_cpu(gpu, data, tmp_path, iterations):
     on_cpu = solver_of(data, tmp_path)
@@ -161,5 +161,5 @@ def test_shipped_networks_compute_as_on_the_cpu(gpu, name):
     net.forward_loss()
     assert gpu.downloads == before and gpu.launches > len(net.layers) / 2
     for name, blob in net.blobs.items():
-        atol = 1e-5 * np.abs(wanted[name]).max()
-        np.testing.assert_allclose(blob.data, wanted[name], 1e-4, atol, err_msg=name)
+        atol = 1e-4 * np.abs(wanted[name]).max()
+        np.testing.assert_allclose(blob.data, wanted[name], 1e-3, atol, err_msg=name)
