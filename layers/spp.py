@@ -30,7 +30,7 @@ class SPP(OwnRandom, Layer):
     pyramid_height : int
         How many levels there are; level l has 2^l x 2^l bins.
     pool : {MAX, AVE, STOCHASTIC}, default MAX
-        As in Pooling.
+        As in Pooling; so for the same seed STOCHASTIC draws other pixels on a GPU.
     engine : accepted and ignored
         There is one implementation.
 
@@ -161,14 +161,15 @@ class SPP(OwnRandom, Layer):
                 bottom[0].diff[...] += source.diff
 
     def forward_gpu(self, bottom, top):
-        if self.rng is not None:
-            # A snapshot keeps the generator that the levels share on the host.
-            return super().forward_gpu(bottom, top)
         from caffe_spn.cuda import copy
 
         for level, blob in zip(self.levels, self.pooled, strict=True):
             level.needs_backward = self.needs_backward
+            # Levels that draw count their passes together: no two draw the same, and a snapshot
+            # keeps the count.
+            level.draws = self.draws
             level.forward_gpu(bottom, [blob])
+            self.draws = level.draws
         sizes = self._sizes()
         whole = top[0].new_gpu_data.reshaped(self.shape[0], sum(sizes))
         copy.join([blob.gpu_data for blob in self.pooled], whole, sizes, 1)
@@ -176,8 +177,6 @@ class SPP(OwnRandom, Layer):
     def backward_gpu(self, top, propagate_down, bottom):
         if not propagate_down[0]:
             return
-        if self.rng is not None:
-            return super().backward_gpu(top, propagate_down, bottom)
         from caffe_spn.cuda import copy
 
         sizes, source = self._sizes(), self.source
