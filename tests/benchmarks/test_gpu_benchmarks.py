@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 
 from benchmarks import gpu as bench
-from benchmarks import gpu_arrays, gpu_lines, gpu_networks, gpu_recurrence, registers
-from benchmarks.gpu_cases import Fused, LeftRight, Lines, TopBottom, Torch
+from benchmarks import (
+    gpu_arrays,
+    gpu_lines,
+    gpu_network_rows,
+    gpu_networks,
+    gpu_recurrence,
+    registers,
+)
+from benchmarks.gpu_cases import Fused, LeftRight, TopBottom
 from benchmarks.gpu_clock import Clock, Time, significant
 from benchmarks.gpu_parts import Log, Parts, markdown, time_limit
-from benchmarks.gpu_recurrence import Row, Target
+from benchmarks.gpu_peers import Lines, Torch
+from benchmarks.gpu_recurrence_rows import HEADERS, TARGETS, Row, Target
 from caffe_spn.cuda import runtime
 from tests.cuda.compilers import real
 from tests.cuda.emulation import blas
@@ -200,7 +208,7 @@ def test_targets():
     assert [str(Target(us=10)), str(Target(bounds=2.5))] == ["10 µs", "2.5 x bound"]
     assert all(
         any(key == (kind.kind, shape, name) for kind in gpu_recurrence.KINDS for name in kind.bytes)
-        for key in gpu_recurrence.TARGETS
+        for key in TARGETS
         for shape in gpu_recurrence.SHAPES
         if key[1] == shape
     )
@@ -208,7 +216,7 @@ def test_targets():
 
 def test_the_bound_and_the_target_of_a_row():
     row = Row(LeftRight, (16, 8, 1024, 1024), "forward", Time(700.0, 30.0), registers=(161,))
-    found = dict(zip(gpu_recurrence.HEADERS, row.cells(4e6), strict=False))
+    found = dict(zip(HEADERS, row.cells(4e6), strict=False))
     # 2^27 elements of 20 bytes at 4 TB/s.
     assert found["bound, µs"] == "671"
     assert found["of copy"] == "96 %"
@@ -219,7 +227,7 @@ def test_a_network_s_target():
     row = gpu_networks.rows(quick=False)[3]
     row.ms, row.blobs, row.peak = 10.0, 100, 110
     row.torch = {"eager": 12.0, "graph": 9.0}
-    found = dict(zip(gpu_networks.HEADERS, row.cells(), strict=True))
+    found = dict(zip(gpu_network_rows.HEADERS, row.cells(), strict=True))
     assert (found["fastest / ours"], found["met"]) == ("0.90", "no")
     assert found["peak / both"] == "1.10"
 
