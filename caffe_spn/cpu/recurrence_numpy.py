@@ -70,7 +70,11 @@ def scan_backward(
             step = (before - v)[np.newaxis]
         u_r = u * r[..., t]
         shared = np.where(depends[..., t], r[..., t] * u_r * (gate * step).sum(axis=0), 0)
-        g_diff[..., t] = u_r * step - np.sign(gate) * shared
+        if rule.three_way:
+            g_diff[..., t] = u_r * step - np.sign(gate) * shared
+        else:
+            # Of a single gate, r makes a sign, whose derivative is 0 and no rounding of it.
+            g_diff[..., t] = np.where(depends[..., t], 0, u_r * step)
         carry = gate * u_r
         if rule.three_way:
             # The gates that point out of the map: no share in (1 - sum), nothing passed on.
