@@ -3,17 +3,25 @@
 // Arrays are (outer, classes, inner) with one label for each (outer, inner); outer * inner is
 // `positions`. Where a label is to be ignored, or wrong, the gradient is 0.
 #include "losses.cuh"
+#include "softmax.cuh"
+
+// Count position p, whose term is term(label), if its label counts.
+template <typename Term>
+__device__ __forceinline__ void tally_label(const Labels &labels, int p, Tally &tally, Term term) {
+    const int label = labels.read(p);
+    if (label >= 0)
+        tally.add(term(label));
+    else if (label == WRONG)
+        tally.refuse(p);
+}
 
 // term(label, at) for every position whose label counts; class 0 of the position lies at `at`.
 template <typename Term>
 __device__ __forceinline__ void tally_labels(const Labels &labels, int positions, int inner,
                                              Tally *partials, Term term) {
     tally_positions(positions, partials, [&](int p, Tally &tally) {
-        const int label = labels.read(p);
-        if (label >= 0)
-            tally.add(term(label, first_class(p, labels.classes, inner)));
-        else if (label == WRONG)
-            tally.refuse(p);
+        const int64 first = first_class(p, labels.classes, inner);
+        tally_label(labels, p, tally, [&](int label) { return term(label, first); });
     });
 }
 
@@ -36,11 +44,36 @@ __device__ __forceinline__ void each_class(const Labels &labels, int positions, 
     }
 }
 
-extern "C" __global__ void softmax_loss_forward(const float *prob, LABELS, int positions,
-                                                int inner, Tally *partials) {
-    tally_labels(LABELS_READ, positions, inner, partials, [=](int label, int64 at) {
-        return -logf(at_least(FLOAT_MIN, prob[at + int64(label) * inner]));
+__device__ __forceinline__ float softmax_loss(float prob) {
+    return -logf(at_least(FLOAT_MIN, prob));
+}
+
+// The probabilities, which the backward pass needs, and their loss.
+extern "C" __global__ void softmax_loss_forward(const float *scores, LABELS, int positions,
+                                                int inner, float *prob, Tally *partials) {
+    tally_positions(positions, partials, [=](int p, Tally &tally) {
+        const int64 first = first_class(p, classes, inner);
+        const float *x = scores + first;
+        float *y = prob + first;
+        softmax_of_position(x, y, inner, classes);
+        tally_label(LABELS_READ, p, tally,
+                    [&](int label) { return softmax_loss(y[int64(label) * inner]); });
     });
+}
+
+// The same of rows; each block takes some, one after the other.
+extern "C" __global__ void softmax_loss_rows_forward(const float *scores, LABELS, int rows,
+                                                     float *prob, Tally *partials) {
+    Tally tally;
+    for (int row = blockIdx.x; row < rows; row += gridDim.x) {
+        const int64 first = int64(row) * classes;
+        softmax_of_row(scores + first, prob + first, classes);
+        __syncthreads();  // the row is complete
+        if (threadIdx.x == 0)
+            tally_label(LABELS_READ, row, tally,
+                        [&](int label) { return softmax_loss(prob[first + label]); });
+    }
+    if (threadIdx.x == 0) partials[blockIdx.x] = tally;
 }
 
 extern "C" __global__ void softmax_loss_backward(const float *__restrict__ prob, LABELS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from caffe_spn.cuda import softmax
 from caffe_spn.cuda.arguments import check
 from caffe_spn.cuda.array import DeviceArray
 from caffe_spn.cuda.losses import Outcome, finish, ignoring, partials
@@ -56,8 +57,7 @@ def label_forward(name: str, scores: DeviceArray, labels: Labels, outcome: Outco
 
     Parameters
     ----------
-    name : {"softmax_loss", "multinomial", "hinge", "infogain"}
-        softmax_loss takes probabilities, as multinomial does.
+    name : {"multinomial", "hinge", "infogain"}
     scores : DeviceArray (outer, classes, inner)
     labels : Labels
     outcome : Outcome
@@ -72,6 +72,29 @@ def label_forward(name: str, scores: DeviceArray, labels: Labels, outcome: Outco
     finish(partials(SOURCE, kernel, count, *arguments), outcome, labels.array)
 
 
+def softmax_loss_forward(
+    scores: DeviceArray, prob: DeviceArray, labels: Labels, outcome: Outcome
+) -> None:
+    """prob = the softmax of `scores`, and its loss, in one pass over them.
+
+    Parameters
+    ----------
+    scores, prob : DeviceArray (outer, classes, inner)
+    labels : Labels
+    outcome : Outcome
+    """
+    kernel, count, block = "softmax_loss_forward", labels.positions, THREADS
+    labels.check(kernel, scores=scores, prob=prob)
+    arguments = (scores, *labels.arguments(), count)
+    if softmax.in_rows(labels.classes, labels.inner):
+        kernel, block = "softmax_loss_rows_forward", softmax.row_threads(labels.classes)
+        count *= THREADS  # of which there are as many as blocks, then
+    else:
+        arguments += (labels.inner,)
+    tallies = partials(SOURCE, kernel, count, *arguments, prob, block=block)
+    finish(tallies, outcome, labels.array)
+
+
 def label_backward(
     name: str,
     scores: DeviceArray,
@@ -83,8 +106,8 @@ def label_backward(
 ) -> None:
     """diff = the derivative of `label_forward`'s loss by the scores, times `loss_diff`.
 
-    For softmax_loss it is the derivative by what the softmax was of. `more` is as forward; for
-    infogain the sums of the matrix's rows follow.
+    For "softmax_loss" `scores` are the probabilities, and the derivative is by what the softmax was
+    of. `more` is as forward; for infogain the sums of the matrix's rows follow.
     """
     kernel = f"{name}_backward"
     labels.check(kernel, scores=scores, diff=diff)

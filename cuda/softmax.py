@@ -31,6 +31,16 @@ def backward(
     _launch("backward", dims, y=y, y_diff=y_diff, x_diff=x_diff)
 
 
+def in_rows(classes: int, inner: int) -> bool:
+    """Whether a block works on each row, and not a thread on each position."""
+    return inner == 1 and classes > IN_REGISTERS
+
+
+def row_threads(classes: int) -> int:
+    """How many threads a block has that works on a row: each of them takes some classes."""
+    return min(THREADS, -(-classes // (4 * WARP)) * WARP)
+
+
 def _launch(direction: str, dims, **arrays: DeviceArray) -> None:
     outer, classes, inner = dims
     check(f"softmax_{direction}", outer * classes * inner, **arrays)
@@ -38,8 +48,8 @@ def _launch(direction: str, dims, **arrays: DeviceArray) -> None:
         raise ShapeError(f"softmax_{direction}: {dims} has no classes")
     if not outer * inner:
         return
-    if inner == 1 and classes > IN_REGISTERS:
-        block = min(THREADS, -(-classes // (4 * WARP)) * WARP)
+    if in_rows(classes, inner):
+        block = row_threads(classes)
         kernel, grid, sizes = f"softmax_rows_{direction}", outer, (classes,)
     else:
         kernel, grid, block = f"softmax_{direction}", blocks(outer * inner), THREADS

@@ -134,13 +134,13 @@ class SoftmaxWithLoss(LabelsOnGpu, LossLayer):
         diff.reshape(-1)[self.at_label] = (prob.reshape(-1)[self.at_label] - 1) * weight
 
     def forward_gpu(self, bottom, top):
-        from caffe_spn.cuda import label_losses, softmax
+        from caffe_spn.cuda import label_losses
 
         outer, classes, inner = self.dims
-        softmax.forward(bottom[0].gpu_data, self.prob.new_gpu_data, self.dims)
+        scores, prob = bottom[0].gpu_data, self.prob.new_gpu_data
         labels = self.gpu_labels(bottom[1], classes, inner)
         outcome = self.gpu_outcome(top, gpu_divisor(self.normalization, outer, inner))
-        label_losses.label_forward("softmax_loss", self.prob.gpu_data, labels, outcome)
+        label_losses.softmax_loss_forward(scores, prob, labels, outcome)
         self.watch_labels(bottom[1], classes)
 
     def backward_gpu(self, top, propagate_down, bottom):

@@ -3,6 +3,7 @@ import pytest
 
 import caffe_spn as caffe
 from caffe_spn.cuda import losses
+from caffe_spn.cuda.runtime import MOST_BLOCKS
 from caffe_spn.errors import DataError, ShapeError
 from caffe_spn.io import array_to_blobproto
 from tests import golden_cases
@@ -85,6 +86,24 @@ def test_softmax_gives_probabilities(gpu):
     x, labels = normal(2, 4, 3, 5), labels_for(2, (3, 5), 4)
     made = both_devices.compare(gpu, loss("ignore_label: 255"), x, labels, tops=2, gradient=False)
     np.testing.assert_allclose(made.top[1].data.sum(axis=1), 1, 1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 11, 3), (3, 200)])
+def test_softmax_reads_its_scores_in_one_launch(gpu, shape):
+    # That, and the last step of all losses; backward is one.
+    caffe.set_mode_gpu()
+    run = Run(loss(), normal(*shape), np.ones((shape[0], *shape[2:])))
+    launches = gpu.launches
+    run.forward()
+    assert gpu.launches == launches + 2
+    run.backward(1, propagate=[True, False])
+    assert gpu.launches == launches + 3
+
+
+def test_softmax_of_more_rows_than_blocks(gpu):
+    rows = MOST_BLOCKS + 70
+    labels = np.where(np.arange(rows) % 7, np.arange(rows) % 33, IGNORED)
+    both_devices.compare(gpu, loss("ignore_label: 255"), normal(rows, 33), labels)
 
 
 def test_softmax_probability_zero_costs_what_the_smallest_float_costs(gpu):
