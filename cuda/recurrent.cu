@@ -12,9 +12,11 @@ extern "C" __global__ void mask_streams(const float *x, const float *marker, flo
     for_each(i, count) y[i] = x[i] * marker[i / size];
 }
 
-// gates become i, f, o, g;  c_in = marker c_prev;  c = f c_in + i g;  h = o tanh(c)
+// gates become i, f, o, g;  c_in = marker c_prev;  c = f c_in + i g;  h = o tanh(c); and for the
+// step behind this one, if there is one, h_in = next_marker h.
 extern "C" __global__ void lstm_forward(float *gates, const float *marker, const float *c_prev,
-                                        float *c_in, float *c, float *tanh_c, float *h, int count,
+                                        float *c_in, float *c, float *tanh_c, float *h,
+                                        const float *next_marker, float *h_in, int count,
                                         int size) {
     for_each(at, count) {
         const int stream = at / size;
@@ -28,21 +30,29 @@ extern "C" __global__ void lstm_forward(float *gates, const float *marker, const
         c[at] = cell;
         tanh_c[at] = squashed;
         h[at] = o * squashed;
+        if (h_in) h_in[at] = h[at] * next_marker[stream];
     }
 }
 
-// From the diffs of h, which are top_diff + h_diff (either may be null), and of c to those of the
-// gate inputs and, in place, of c_prev.
+// What gets to h from the layer's output and, where there is a step behind, through its h_in.
+__device__ __forceinline__ float diff_of_h(const float *top_diff, const float *next_marker,
+                                           const float *h_diff, int at, int stream) {
+    if (!h_diff) return top_diff[at];
+    return top_diff[at] + h_diff[at] * (next_marker ? next_marker[stream] : 1);
+}
+
+// From the diffs of h and of c to those of the gate inputs and, in place, of c_prev.
 extern "C" __global__ void lstm_backward(const float *gates, const float *marker,
                                          const float *c_in, const float *tanh_c,
-                                         const float *top_diff, const float *h_diff, float *c_diff,
-                                         float *gate_diff, int count, int size) {
+                                         const float *top_diff, const float *next_marker,
+                                         const float *h_diff, float *c_diff, float *gate_diff,
+                                         int count, int size) {
     for_each(at, count) {
         const int stream = at / size;
         const int64 first = static_cast<int64>(stream) * 4 * size + at % size;
         const float *gate = gates + first;
         const float i = gate[0], f = gate[size], o = gate[2 * size], g = gate[3 * size];
-        const float above = (top_diff ? top_diff[at] : 0) + (h_diff ? h_diff[at] : 0);
+        const float above = diff_of_h(top_diff, next_marker, h_diff, at, stream);
         const float squashed = tanh_c[at];
         const float cell = c_diff[at] + (1 - squashed * squashed) * o * above;
         float *diff = gate_diff + first;
@@ -54,8 +64,20 @@ extern "C" __global__ void lstm_backward(const float *gates, const float *marker
     }
 }
 
-// sum_diff = (1 - h h) (top_diff + h_diff), for h = tanh(sum)
-extern "C" __global__ void tanh_backward_of_both(const float *h, const float *top_diff,
-                                                 const float *h_diff, float *sum_diff, int count) {
-    for_each(i, count) sum_diff[i] = (1 - h[i] * h[i]) * (top_diff[i] + h_diff[i]);
+// h = tanh(sum), and for the step behind, if there is one, h_in = next_marker h.
+extern "C" __global__ void rnn_forward(const float *sum, float *h, const float *next_marker,
+                                       float *h_in, int count, int size) {
+    for_each(at, count) {
+        h[at] = tanhf(sum[at]);
+        if (h_in) h_in[at] = h[at] * next_marker[at / size];
+    }
+}
+
+extern "C" __global__ void rnn_backward(const float *h, const float *top_diff,
+                                        const float *next_marker, const float *h_diff,
+                                        float *sum_diff, int count, int size) {
+    for_each(at, count) {
+        const float above = diff_of_h(top_diff, next_marker, h_diff, at, at / size);
+        sum_diff[at] = (1 - h[at] * h[at]) * above;
+    }
 }

@@ -21,7 +21,7 @@ def mask(x: DeviceArray, marker: DeviceArray, y: DeviceArray) -> None:
     x, y : DeviceArray (streams, size)
     marker : DeviceArray (streams,)
     """
-    count, size = _sizes("mask", x, marker, y=y)
+    count, size = _sizes("mask", x, (marker,), y=y)
     _launch("mask_streams", count, x, marker, y, count, size)
 
 
@@ -33,6 +33,8 @@ def lstm_forward(
     c: DeviceArray,
     tanh_c: DeviceArray,
     h: DeviceArray,
+    next_marker: DeviceArray | None = None,
+    h_in: DeviceArray | None = None,
 ) -> None:
     """c = f c_in + i g;  h = o tanh(c);  with c_in = marker c_prev.
 
@@ -43,10 +45,14 @@ def lstm_forward(
     marker : DeviceArray (streams,)
     c_prev, c_in, c, tanh_c, h : DeviceArray (streams, size)
         All but the first are written.
+    next_marker, h_in : DeviceArray (streams,), (streams, size), optional
+        The markers of the step behind this one, and the state it gets, which is written.
     """
-    count, size = _sizes("lstm_forward", c_prev, marker, c_in=c_in, c=c, tanh_c=tanh_c, h=h)
+    arrays = {"c_in": c_in, "c": c, "tanh_c": tanh_c, "h": h, "h_in": h_in}
+    count, size = _sizes("lstm_forward", c_prev, (marker, next_marker), **arrays)
     check("lstm_forward", 4 * count, gates=gates)
-    _launch("lstm_forward", count, gates, marker, c_prev, c_in, c, tanh_c, h, count, size)
+    states = c_prev, c_in, c, tanh_c, h
+    _launch("lstm_forward", count, gates, marker, *states, next_marker, h_in, count, size)
 
 
 def lstm_backward(
@@ -55,6 +61,7 @@ def lstm_backward(
     c_in: DeviceArray,
     tanh_c: DeviceArray,
     top_diff: DeviceArray,
+    next_marker: DeviceArray | None,
     h_diff: DeviceArray | None,
     c_diff: DeviceArray,
     gate_diff: DeviceArray,
@@ -64,33 +71,51 @@ def lstm_backward(
     Parameters
     ----------
     top_diff, h_diff : DeviceArray (streams, size), h_diff optional
-        The derivative by h is their sum.
+        The derivative by h is top_diff + next_marker h_diff.
+    next_marker : DeviceArray (streams,), optional
+        1 by default.
     c_diff : DeviceArray (streams, size)
         The derivative by c; becomes that by c_prev.
     gate_diff : DeviceArray (streams, 4 size)
         Receives the derivative by the gate inputs.
     """
-    arrays = {"tanh_c": tanh_c, "top_diff": top_diff, "c_diff": c_diff}
-    arrays |= {} if h_diff is None else {"h_diff": h_diff}
-    count, size = _sizes("lstm_backward", c_in, marker, **arrays)
+    arrays = {"tanh_c": tanh_c, "top_diff": top_diff, "c_diff": c_diff, "h_diff": h_diff}
+    count, size = _sizes("lstm_backward", c_in, (marker, next_marker), **arrays)
     check("lstm_backward", 4 * count, gates=gates, gate_diff=gate_diff)
-    arguments = (gates, marker, c_in, tanh_c, top_diff, h_diff, c_diff, gate_diff, count, size)
-    _launch("lstm_backward", count, *arguments)
+    diffs = top_diff, next_marker, h_diff, c_diff, gate_diff
+    _launch("lstm_backward", count, gates, marker, c_in, tanh_c, *diffs, count, size)
 
 
-def tanh_backward(
-    h: DeviceArray, top_diff: DeviceArray, h_diff: DeviceArray, sum_diff: DeviceArray
+def rnn_forward(
+    sums: DeviceArray,
+    h: DeviceArray,
+    next_marker: DeviceArray | None = None,
+    h_in: DeviceArray | None = None,
 ) -> None:
-    """sum_diff = (1 - h h) (top_diff + h_diff), for h = tanh(sum)."""
-    count = check("tanh_backward", h=h, top_diff=top_diff, h_diff=h_diff, sum_diff=sum_diff)
-    _launch("tanh_backward_of_both", count, h, top_diff, h_diff, sum_diff, count)
+    """h = tanh(sums), and h_in = next_marker h for the step behind, as in `lstm_forward`."""
+    count, size = _sizes("rnn_forward", sums, (next_marker,), h=h, h_in=h_in)
+    _launch("rnn_forward", count, sums, h, next_marker, h_in, count, size)
 
 
-def _sizes(kernel: str, x: DeviceArray, marker: DeviceArray, **arrays) -> tuple[int, int]:
+def rnn_backward(
+    h: DeviceArray,
+    top_diff: DeviceArray,
+    next_marker: DeviceArray | None,
+    h_diff: DeviceArray,
+    sums_diff: DeviceArray,
+) -> None:
+    """sums_diff = (1 - h h) (top_diff + next_marker h_diff); next_marker is 1 by default."""
+    arrays = {"top_diff": top_diff, "h_diff": h_diff, "sums_diff": sums_diff}
+    count, size = _sizes("rnn_backward", h, (next_marker,), **arrays)
+    _launch("rnn_backward", count, h, top_diff, next_marker, h_diff, sums_diff, count, size)
+
+
+def _sizes(kernel: str, x: DeviceArray, markers, **arrays) -> tuple[int, int]:
     streams, size = x.shape
-    check(kernel, marker=marker)
-    if marker.size != streams:
-        raise ShapeError(f"{kernel}: {marker.size} markers for {streams} streams")
+    for marker in markers:
+        check(kernel, marker=marker)
+        if marker is not None and marker.size != streams:
+            raise ShapeError(f"{kernel}: {marker.size} markers for {streams} streams")
     return check(kernel, streams * size, x=x, **arrays), size
 
 

@@ -122,8 +122,8 @@ class LSTM(Recurrent):
         h, c = steps.trace("h"), steps.trace("c")
         c_in, tanh_c = steps.for_steps("c_in"), steps.for_steps("tanh_c")
         for t in range(self.steps):
-            steps.add_state(t, h[t])
-            after = c_in[t], c[t + 1], tanh_c[t], h[t + 1]
+            steps.add_state(t)
+            after = c_in[t], c[t + 1], tanh_c[t], h[t + 1], *steps.next_input(t)
             recurrent.lstm_forward(steps.sums[t], steps.marker[t], c[t], *after)
         copy(out, steps.after("h"))
 
@@ -134,7 +134,8 @@ class LSTM(Recurrent):
         h_diff, c_diff = state_diffs
         for t in reversed(range(self.steps)):
             kept = steps.sums[t], steps.marker[t], c_in[t], tanh_c[t]
-            recurrent.lstm_backward(*kept, top_diff[t], h_diff, c_diff, sums_diff[t])
+            above = top_diff[t], steps.next_marker(t), h_diff, c_diff
+            recurrent.lstm_backward(*kept, *above, sums_diff[t])
             steps.take_state(t, sums_diff, h_diff)
 
     def debug_forward(self):

@@ -206,4 +206,4 @@ class LSTMUnit(Layer):
         if gate_diff is None:
             gate_diff = self.gpu_workspace("diff", gates.shape)
         runtime().copy(c_diff, top[0].gpu_diff[0])
-        recurrent.lstm_backward(gates, marker, c_in, tanh_c, h_diff, None, c_diff, gate_diff)
+        recurrent.lstm_backward(gates, marker, c_in, tanh_c, h_diff, None, None, c_diff, gate_diff)

@@ -7,7 +7,7 @@ class RecurrentOnGpu(Layer):
     """The GPU path of recurrent layers; what it does is in `recurrent_gpu_steps`."""
 
     def run_steps_gpu(self, steps, out) -> None:
-        """Fill the traces of `steps`, a `GpuSteps`, from index 1 on, and the output of all steps.
+        """Fill the traces and `h_in` of `steps` from index 1 on, and the output of all steps.
 
         Parameters
         ----------
@@ -17,7 +17,10 @@ class RecurrentOnGpu(Layer):
         raise NotImplementedError
 
     def run_steps_back_gpu(self, steps, top_diff, sums_diff, state_diffs) -> None:
-        """Fill `sums_diff`, and turn the diffs of the last states into those of the first."""
+        """Fill `sums_diff`, and turn the diffs of the last states into those of the first.
+
+        For h it is the diff of its part of `h_in`: not yet multiplied by the marker.
+        """
         raise NotImplementedError
 
     def forward_gpu(self, bottom, top):

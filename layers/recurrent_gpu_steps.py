@@ -64,11 +64,14 @@ class GpuSteps:
     # Forward
 
     def forward(self, top) -> None:
+        from caffe_spn.cuda import recurrent
+
         layer = self.layer
         before = self.bottom[layer.first_state :] if layer.exposed else layer.carried.blobs
         for name, blob in zip(layer.state_names, before, strict=True):
             copy(self.trace(name)[0], blob.gpu_data)
         self._transform_input()
+        recurrent.mask(self.trace("h")[0], self.marker[0], self.h_in[0])
         layer.run_steps_gpu(self, top[0].new_gpu_data)
         after = top[1:] if layer.exposed else layer.carried.blobs
         for name, blob in zip(layer.state_names, after, strict=True):
@@ -85,17 +88,24 @@ class GpuSteps:
             multiply(x_static, self.values(STATIC), constant, transpose_b=True)
             add_to_rows(matrix(self.sums, 1), constant.reshaped(streams * size))
 
-    def add_state(self, t: int, h: DeviceArray) -> None:
-        """Let the state enter the sums of step t."""
-        from caffe_spn.cuda import recurrent
-
-        recurrent.mask(h, self.marker[t], self.h_in[t])
+    def add_state(self, t: int) -> None:
+        """Let the state, as `h_in` has it, enter the sums of step t."""
         weights = self.recurrent_weights
         multiply(self.h_in[t], weights, self.sums[t], transpose_b=True, add=True)
+
+    def next_marker(self, t: int) -> DeviceArray | None:
+        """The markers of the step behind step t, if there is one."""
+        return self.marker[t + 1] if t + 1 < self.layer.steps else None
+
+    def next_input(self, t: int) -> tuple[DeviceArray | None, DeviceArray | None]:
+        """The markers of the step behind step t, and its part of `h_in`, which step t fills."""
+        marker = self.next_marker(t)
+        return marker, None if marker is None else self.h_in[t + 1]
 
     # Backward
 
     def backward(self, top, propagate_down) -> None:
+        from caffe_spn.cuda import recurrent
         from caffe_spn.cuda.runtime import runtime
 
         layer = self.layer
@@ -115,17 +125,17 @@ class GpuSteps:
                 runtime().zero(diff)
         sums_diff = self.for_steps("sums diff", layer.gates)
         layer.run_steps_back_gpu(self, top[0].gpu_diff, sums_diff, diffs)
+        if layer.exposed:
+            recurrent.mask(diffs[0], self.marker[0], diffs[0])
         self._transform_input_back(propagate_down, sums_diff)
         for i, diff in enumerate(diffs, layer.first_state):
             if layer.exposed and propagate_down[i]:
                 copy(self.bottom[i].new_gpu_diff, diff)
 
     def take_state(self, t: int, sums_diff: DeviceArray, h_diff: DeviceArray) -> None:
-        """The derivative of `add_state` by h."""
-        from caffe_spn.cuda import recurrent
-
-        multiply(sums_diff[t], self.recurrent_weights, h_diff)
-        recurrent.mask(h_diff, self.marker[t], h_diff)
+        """The derivative of `add_state` by step t's part of `h_in`."""
+        if t > 0 or self.layer.exposed:  # else nobody asks for it
+            multiply(sums_diff[t], self.recurrent_weights, h_diff)
 
     def _transform_input_back(self, propagate_down, sums_diff: DeviceArray) -> None:
         layer, rows = self.layer, matrix(sums_diff, 2)

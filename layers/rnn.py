@@ -134,13 +134,13 @@ class RNN(Recurrent):
         return from_out.reshape(top_diff.shape)
 
     def run_steps_gpu(self, steps, out):
-        from caffe_spn.cuda import pointwise
+        from caffe_spn.cuda import pointwise, recurrent
         from caffe_spn.layers.recurrent_gpu_steps import add_to_rows, copy, matrix, multiply
 
         h, rows = steps.trace("h"), matrix(out, 2)
         for t in range(self.steps):
-            steps.add_state(t, h[t])
-            pointwise.forward("tanh", steps.sums[t], h[t + 1])
+            steps.add_state(t)
+            recurrent.rnn_forward(steps.sums[t], h[t + 1], *steps.next_input(t))
         weights, bias = map(steps.values, (self.first_output_param, self.first_output_param + 1))
         multiply(matrix(steps.after("h"), 2), weights, rows, transpose_b=True)
         add_to_rows(rows, bias)
@@ -161,7 +161,8 @@ class RNN(Recurrent):
         from_out = steps.for_steps("h diff from out")
         multiply(rows, steps.values(index), matrix(from_out, 2))
         for t in reversed(range(self.steps)):
-            recurrent.tanh_backward(h[t + 1], from_out[t], h_diff, sums_diff[t])
+            above = from_out[t], steps.next_marker(t), h_diff
+            recurrent.rnn_backward(h[t + 1], *above, sums_diff[t])
             steps.take_state(t, sums_diff, h_diff)
 
     def debug_forward(self):

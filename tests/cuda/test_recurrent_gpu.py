@@ -91,6 +91,46 @@ def test_the_markers_are_not_learned(gpu):
         run.backward(normal(2, 2, 2), propagate=[True, True])
 
 
+@pytest.mark.parametrize("layer_type", STATES)
+def test_the_number_of_steps_and_streams_may_change(gpu, layer_type):
+    found = []
+    for set_mode in (caffe_spn.set_mode_cpu, caffe_spn.set_mode_gpu):
+        set_mode()
+        run = Run(definition(layer_type) % 7, *bottoms_of(layer_type, (3, 4, 5, 7), False, False))
+        for i, blob in enumerate(run.layer.blobs):
+            blob.data[...] = normal(*blob.shape, seed=10 + i)
+        for steps, streams in ((6, 4), (2, 4), (4, 2), (1, 9)):
+            made = bottoms_of(layer_type, (steps, streams, 5, 7), False, False)
+            made[1][0] = 1  # so that the state goes on
+            for blob, values in zip(run.bottom, made, strict=True):
+                blob.reshape(*values.shape)
+                blob.data[...] = values
+            run.forward()
+            diff = normal(steps, streams, 7, seed=steps)
+            found.append([run.out.copy(), run.backward(diff, propagate=[True, False])[0].copy()])
+    for on_cpu, on_gpu in zip(found[:4], found[4:], strict=True):
+        for wanted, got in zip(on_cpu, on_gpu, strict=True):
+            np.testing.assert_allclose(got, wanted, 1e-4, 1e-4)
+
+
+@pytest.mark.parametrize("exposed", [False, True])
+@pytest.mark.parametrize("layer_type", STATES)
+def test_a_step_is_a_product_and_a_launch(gpu, layer_type, exposed):
+    caffe_spn.set_mode_gpu()
+    counts = []
+    for steps in (3, 8):
+        bottoms = bottoms_of(layer_type, (steps, 2, 3, 4), False, exposed)
+        tops = 1 + STATES[layer_type] * exposed
+        run = Run(definition(layer_type, exposed) % 4, *bottoms, tops=tops)
+        start = gpu.launches
+        run.forward()
+        between = gpu.launches
+        run.backward(*(normal(*top.shape) for top in run.top))
+        counts.append((between - start, gpu.launches - between))
+    more = np.subtract(*counts[::-1])
+    assert more.tolist() == [5 * 2, 5 * 2]
+
+
 def test_with_debug_info_it_runs_on_the_host(gpu):
     caffe_spn.set_mode_gpu()
     launches = gpu.launches
