@@ -52,6 +52,16 @@ extern "C" __global__ void find_clip(const float *sums, int count, float limit, 
     clip->norm = norm;
 }
 
+extern "C" __global__ void zero_diffs(const Parameter *parameters, const Chunk *chunks) {
+    const Chunk chunk = chunks[blockIdx.x];
+    const Parameter &parameter = parameters[chunk.parameter];
+    float *diff = parameter.diff + chunk.start;
+    for_vectors_in_block(min(CHUNK, parameter.count - chunk.start), aligned(diff),
+                         [=](auto width, int i) {
+                             store(diff + i, Vector<float, decltype(width)::value>{});
+                         });
+}
+
 // What each kernel below takes first. `clip` is null where nothing is clipped; `scale` is 1 /
 // iter_size; L1 regularises by the sign of a weight, else it is by the weight itself (L2).
 #define UPDATE                                                                                 \

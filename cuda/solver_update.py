@@ -68,6 +68,11 @@ class Parameters:
             self._table = None
             self._table = _on_device(self._host.view(np.uint8))
 
+    def zero_diffs(self) -> None:
+        """Set all diffs to 0."""
+        if self._sums.size:
+            self._launch("zero_diffs")
+
     def find_clip(self, limit: float) -> DeviceArray:
         """What brings the norm of all diffs to `limit`: a scale, at most 1; and the norm itself.
 
