@@ -1,14 +1,19 @@
 """Trainings of the demo network and passes of all shipped networks: the GPU's equal the CPU's."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 import caffe_spn as caffe
+from caffe_spn.cuda import runtime
 from caffe_spn.proto import caffe_pb2
 from caffe_spn.prototxt.generate import adapt
 from caffe_spn.prototxt.network import build
 from caffe_spn.prototxt.shipped import SHIPPED
 from caffe_spn.solver import get_solver
+from tests.cuda.emulation import blas
+from tests.cuda.emulation.driver import EmulatedDriver
 from tests.tiny_set import write_tiny_set
 
 
@@ -102,8 +107,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(gpu, data, tmp_path):
     again = solver_of(data, tmp_path, dropout=True)
     assert train(again, 4)[2:] == wanted
     for other in (resumed, again):
-        for mine, theirs in zip(state(other), state(whole), strict=True):
-            np.testing.assert_array_equal(mine, theirs)
+        assert_close(state(other), state(whole), rtol=0, atol=0)
 
 
 def test_a_training_goes_on_on_the_cpu(gpu, data, tmp_path):
@@ -117,6 +121,35 @@ def test_a_training_goes_on_on_the_cpu(gpu, data, tmp_path):
     on_cpu.restore(on_gpu.newest_state)
     np.testing.assert_allclose(train(on_cpu, 2), wanted, rtol=1e-5)
     assert_close(state(on_cpu), state(on_gpu), rtol=1e-3, atol=1e-6)
+
+
+def test_trainings_in_threads_at_once(gpu, data, tmp_path):
+    caffe.set_mode_gpu()
+    alone = solver_of(data, tmp_path, dropout=True)
+    alone.step(2)
+    others = [solver_of(data, tmp_path, dropout=True) for _ in range(2)]
+
+    def work(solver):
+        caffe.set_mode_gpu()
+        solver.step(2)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, others, timeout=300))
+    for solver in others:
+        assert_close(state(solver), state(alone), rtol=0, atol=0)
+
+
+def test_a_device_that_is_closed_and_opened_again(gpu, emulated_only, data, tmp_path):
+    caffe.set_mode_gpu()
+    whole = solver_of(data, tmp_path, dropout=True)
+    whole.step(2)
+    solver = solver_of(data, tmp_path, dropout=True)
+    solver.step(1)
+    runtime.close_device()
+    runtime.install(EmulatedDriver())
+    blas.install(runtime.runtime())
+    solver.step(1)
+    assert_close(state(solver), state(whole), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("suffix", ["caffemodel", "caffemodel.h5"])
