@@ -5,6 +5,7 @@ Source: `SyncedMemory` of BVLC Caffe.
 
 from __future__ import annotations
 
+import threading
 import weakref
 
 import numpy as np
@@ -33,6 +34,9 @@ class SyncedMemory:
     -----
     A blob that was made smaller uses the first elements of its memory only, and only what one
     side has newer is copied to the other.
+
+    Nets that share weights may run in several threads, of either mode, as long as none writes: what
+    moves between the sides is moved by one thread, and the others wait.
     """
 
     __slots__ = (
@@ -40,6 +44,7 @@ class SyncedMemory:
         "_device",
         "_gpu",
         "_host",
+        "_moving",
         "capacity",
         "device_ahead",
         "dtype",
@@ -53,6 +58,7 @@ class SyncedMemory:
         self._device = None
         self._gpu = None  # the Runtime that the array is on
         self.host_ahead = self.device_ahead = 0
+        self._moving = threading.RLock()
 
     # On the host
 
@@ -60,7 +66,9 @@ class SyncedMemory:
     def host(self) -> np.ndarray:
         """The array on the host, to read: what the device has newer is copied first."""
         if self._host is None:
-            self._host = np.zeros(self.capacity, self.dtype)
+            with self._moving:
+                if self._host is None:
+                    self._host = np.zeros(self.capacity, self.dtype)
         if self.device_ahead:
             self._fetch()
         return self._host
@@ -79,11 +87,14 @@ class SyncedMemory:
         raise_found()
 
     def _download(self) -> None:
-        if self._host is None:
-            self._host = np.zeros(self.capacity, self.dtype)
-        ahead = self.device_ahead
-        self._gpu.download(self._host[:ahead], self._device.part(0, (ahead,)))
-        self.device_ahead = 0
+        with self._moving:
+            ahead = self.device_ahead
+            if not ahead:
+                return
+            if self._host is None:
+                self._host = np.zeros(self.capacity, self.dtype)
+            self._gpu.download(self._host[:ahead], self._device.part(0, (ahead,)))
+            self.device_ahead = 0
 
     # On the device
 
@@ -125,10 +136,14 @@ class SyncedMemory:
         return self._device is not None
 
     def _allocate(self, zero: bool) -> None:
-        self._enter_device()
-        self._device = self._gpu.array((self.capacity,), self.dtype)
-        if zero:
-            self._gpu.zero(self._device)
+        with self._moving:
+            if self._device is not None:
+                return
+            self._enter_device()
+            device = self._gpu.array((self.capacity,), self.dtype)
+            if zero:
+                self._gpu.zero(device)
+            self._device = device
 
     def _enter_device(self) -> None:
         from caffe_spn.cuda.runtime import runtime
@@ -141,9 +156,11 @@ class SyncedMemory:
     def _upload(self) -> None:
         from caffe_spn.cuda.staging import upload
 
-        ahead = self.host_ahead
-        upload(self._gpu, self._device.part(0, (ahead,)), self._host[:ahead])
-        self.host_ahead = 0
+        with self._moving:
+            ahead = self.host_ahead
+            if ahead:
+                upload(self._gpu, self._device.part(0, (ahead,)), self._host[:ahead])
+                self.host_ahead = 0
 
     def leave_device(self) -> None:
         """Bring what is newer on the device to the host, and give the device's memory back."""

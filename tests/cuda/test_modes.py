@@ -1,6 +1,7 @@
 """The CPU and the GPU in one process: threads, nets that are moved, scripts that read and write."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -195,6 +196,24 @@ def test_nets_share_weights_on_the_device(gpu):
     assert_close([other.forward(x=INPUT)["y"]], [net.forward(x=INPUT)["y"]])
     net.params["ip"][0].data[...] *= 2
     assert_close([other.forward(x=INPUT)["y"]], [net.forward(x=INPUT)["y"]])
+
+
+def test_nets_that_share_weights_in_threads_of_either_mode(gpu):
+    wanted = net_of(phase=caffe.TEST).forward(x=INPUT)["y"].copy()
+
+    def work(mode, net):
+        MODES[mode]()
+        ready.wait(60)
+        assert_close([net.forward(x=INPUT)["y"]], [wanted])
+
+    for _ in range(10):
+        # Nothing is on the device yet: all want to bring it there.
+        nets = [net_of(phase=caffe.TEST) for _ in range(4)]
+        for net in nets[1:]:
+            net.share_with(nets[0])
+        ready = threading.Barrier(4)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, ["cpu", "gpu", "gpu", "gpu"], nets, timeout=120))
 
 
 # Scripts
