@@ -87,14 +87,24 @@ class MemoryData(Layer):
         self._data, self._labels, self._position = data, labels, 0
 
     def forward_cpu(self, bottom, top):
+        for blob, values in zip(top, self._next_batch(), strict=True):
+            blob.data[...] = values
+
+    def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda.runtime import runtime
+        from caffe_spn.cuda.staging import upload
+
+        for blob, values in zip(top, self._next_batch(), strict=True):
+            upload(runtime(), blob.new_gpu_data, values)
+
+    def _next_batch(self) -> tuple[np.ndarray, np.ndarray]:
         if self._data is None:
             raise self._error(
                 "has no data yet", help="call net.set_input_arrays(data, labels) before forward"
             )
-        end = self._position + self._shape[0]
-        top[0].data[...] = self._data[self._position : end]
-        top[1].data[...] = self._labels[self._position : end]
-        self._position = end % len(self._data)
+        batch = slice(self._position, self._position + self._shape[0])
+        self._position = batch.stop % len(self._data)
+        return self._data[batch], self._labels[batch]
 
     def backward_cpu(self, top, propagate_down, bottom):
         """Data has no bottoms, so there is nothing to do."""

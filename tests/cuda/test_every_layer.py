@@ -15,12 +15,11 @@ from tests.layers.running import Run
 
 ON_HOST = {
     "HDF5Output": "it writes a file",
-    "MemoryData": "its batches are the caller's arrays",
     "Python": "pycaffe's layers compute in NumPy",
 }
 
-# Batches are made by a thread on the host and uploaded; there is no backward pass.
-FROM_FILES = {"Data", "HDF5Data", "ImageData", "SegmentationPatch", "WindowData"}
+# Their batches are made on the host and uploaded; there is no backward pass.
+UPLOADED = {"Data", "HDF5Data", "ImageData", "MemoryData", "SegmentationPatch", "WindowData"}
 
 # How many blobs they read on the host in forward: where the numbers decide what is read or how
 # large the tops are, they must be checked or counted first.
@@ -99,14 +98,14 @@ LAYERS = {
 def test_these_are_all():
     # Other tests register types of their own.
     own = {t for t in layer_type_list() if layer_class(t).__module__.startswith("caffe_spn.")}
-    assert own == LAYERS.keys() | FROM_FILES | ON_HOST.keys()
+    assert own == LAYERS.keys() | UPLOADED | ON_HOST.keys()
 
 
-@pytest.mark.parametrize("layer_type", sorted(LAYERS.keys() | FROM_FILES))
+@pytest.mark.parametrize("layer_type", sorted(LAYERS.keys() | UPLOADED))
 def test_has_a_gpu_path(layer_type):
     kind = layer_class(layer_type)
     assert kind.forward_gpu is not GpuLayer.forward_gpu
-    assert kind.backward_gpu is not GpuLayer.backward_gpu or layer_type in FROM_FILES
+    assert kind.backward_gpu is not GpuLayer.backward_gpu or layer_type in UPLOADED
 
 
 @pytest.mark.parametrize("layer_type", ON_HOST.keys() - {"Python"})
@@ -121,7 +120,7 @@ def test_the_page_says_what_runs_on_the_cpu():
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE))
     assert rows == ON_HOST
     types = set(re.findall(r"`([A-Z]\w+)`", text))
-    assert types == FROM_FILES | READ_ON_HOST.keys()
+    assert types == UPLOADED | READ_ON_HOST.keys()
 
 
 @pytest.fixture
