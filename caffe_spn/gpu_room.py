@@ -61,7 +61,7 @@ def advise(error: CaffeSpnError, net) -> None:
 
     if not isinstance(error, OutOfDeviceMemory):
         return
-    room = _room(net)
+    room = _room(net, error.fixed)
     if room is None:
         return
     if room.most:
@@ -76,10 +76,10 @@ def advise(error: CaffeSpnError, net) -> None:
             f" {room.share:.0%} of the pixels, one image at a time; or {_INSTEAD}"
         )
     else:
-        error.help = f"not even the parameters fit beside what is there: {_INSTEAD}"
+        error.help = f"no batch fits beside what is there: {_INSTEAD}"
 
 
-def _room(net) -> Room | None:
+def _room(net, fixed: int) -> Room | None:
     from caffe_spn.cuda.runtime import runtime
 
     batch = next((t[0].shape[0] for t in net.top_vecs if len(t) and t[0].shape), 0)
@@ -94,7 +94,7 @@ def _room(net) -> Room | None:
     params = {blob.data_memory for blob in (*net.learnable_params, *net.history_blobs)}
     if net.phase == TRAIN:
         params |= {blob.diff_memory for blob in net.learnable_params}
-    to_come = sum(_nbytes(memory) for memory in params if not memory.on_device)
+    to_come = fixed + sum(_nbytes(memory) for memory in params if not memory.on_device)
     free, _ = gpu.driver.memory_info()
     return Room(batch, need / batch, free + gpu.memory.held + have - to_come)
 

@@ -75,7 +75,7 @@ class Cublas:
         hopper = runtime.device.capability >= (9, 0)
         self._workspace_bytes = _WORKSPACE if hopper else _WORKSPACE_BEFORE_HOPPER
         # Not from the runtime's memory: like the context it stays while the device is open.
-        self._workspace = runtime.driver.allocate(self._workspace_bytes)
+        self._workspace = runtime.reserve(self._workspace_bytes)
         try:
             self._call("cublasCreate_v2", byref(self._handle))
         except DeviceError:

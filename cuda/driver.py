@@ -31,7 +31,15 @@ ONLY_THE_CPU = (
 
 
 class OutOfDeviceMemory(DeviceError):
-    """An allocation that the device has no room for."""
+    """An allocation that the device has no room for.
+
+    Attributes
+    ----------
+    fixed : int
+        Bytes of it that a smaller batch would need, too.
+    """
+
+    fixed = 0
 
 
 class DeviceLost(DeviceError):

@@ -116,15 +116,40 @@ class Runtime:
         try:
             block = self.memory.allocate(nbytes)
         except OutOfDeviceMemory as error:
-            free, total = self.driver.memory_info()
-            raise OutOfDeviceMemory(
-                f"out of memory on {self.device.name}: {megabytes(nbytes)} were asked for;"
-                f" {megabytes(free)} of {megabytes(total)} are free, and this process's arrays"
-                f" hold {megabytes(self.memory.in_use)}",
-                help="use a smaller batch or smaller images, or compute on the CPU"
-                " (set_mode_cpu(), no --gpu)",
-            ) from error
+            raise self._no_room(nbytes) from error
         return DeviceArray(block.address, shape, dtype, owner=block)
+
+    def reserve(self, nbytes: int) -> int:
+        """The address of memory beside that of arrays, for what stays while the device is open.
+
+        The driver is to `free` it.
+
+        Raises
+        ------
+        OutOfDeviceMemory
+            As `array` does.
+        """
+        self.enter()
+        try:
+            return self.driver.allocate(nbytes)
+        except OutOfDeviceMemory:
+            self.memory.release_held()
+        try:
+            return self.driver.allocate(nbytes)
+        except OutOfDeviceMemory as error:
+            without_room = self._no_room(nbytes)
+            without_room.fixed = nbytes
+            raise without_room from error
+
+    def _no_room(self, nbytes: int) -> OutOfDeviceMemory:
+        free, total = self.driver.memory_info()
+        return OutOfDeviceMemory(
+            f"out of memory on {self.device.name}: {megabytes(nbytes)} were asked for;"
+            f" {megabytes(free)} of {megabytes(total)} are free, and this process's arrays"
+            f" hold {megabytes(self.memory.in_use)}",
+            help="use a smaller batch or smaller images, or compute on the CPU"
+            " (set_mode_cpu(), no --gpu)",
+        )
 
     def scratch(self, nbytes: int) -> DeviceArray:
         """Work space that all layers share: valid until the next call from the same thread.

@@ -33,7 +33,8 @@ def opened():
         enter=lambda: None,
         synchronize=lambda: None,
         device=SimpleNamespace(capability=(9, 0)),
-        driver=SimpleNamespace(allocate=lambda n: WORKSPACE, free=freed.append, freed=freed),
+        driver=SimpleNamespace(free=freed.append, freed=freed),
+        reserve=lambda nbytes: WORKSPACE,
     )
 
 

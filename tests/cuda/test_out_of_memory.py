@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import caffe_spn as caffe
-from caffe_spn.cuda import solver_update
+from caffe_spn.cuda import libraries, solver_update
 from caffe_spn.cuda.driver import OutOfDeviceMemory
+from caffe_spn.cuda.memory import Pool
+from tests.cuda.recorder import Recorder
 from tests.cuda.small_training import BATCH, HEAVY, assert_equal, solver_of, values
 
 
@@ -115,8 +117,7 @@ def test_not_even_one_image_fits(gpu, needs, tmp_path):
     assert re.search(r"use smaller images .* at most \d\d% of the pixels, one image at", error.help)
     gpu.driver.memory.total = 100
     assert refused(solver_of(tmp_path)).help == (
-        "not even the parameters fit beside what is there: compute on the CPU (set_mode_cpu(), no"
-        " --gpu)"
+        "no batch fits beside what is there: compute on the CPU (set_mode_cpu(), no --gpu)"
     )
 
 
@@ -127,3 +128,21 @@ def test_a_net_for_tests_counts_no_diffs(gpu, needs, tmp_path):
         caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST).forward()
     assert "at most 4 instead of 8" in raised.value.help or "at most 3" in raised.value.help
     assert "iter_size" not in raised.value.help
+
+
+def test_a_library_that_finds_no_room(gpu, emulated_only, tmp_path, monkeypatch):
+    caffe.set_mode_gpu()
+    monkeypatch.setattr(libraries, "_loaded", {"cublas": Recorder()})
+    del gpu.libraries["cublas"]
+    # What another net has given up is held, and goes back first.
+    gpu.memory = Pool(gpu.driver)
+    gpu.driver.memory.total = 40 << 20
+    gpu.array((20 << 20,), np.uint8)
+    gpu.library("cublas")
+    del gpu.libraries["cublas"]
+    gpu.driver.memory.total = gpu.driver.memory.used + (1 << 20)
+    error = refused(solver_of(tmp_path, net=HEAVY))
+    assert re.search(r"net\.prototxt:\d+: layer 'fc' \(InnerProduct\)$", error.where)
+    assert "33.6 MB were asked for; " in error.message
+    # No smaller batch would help.
+    assert error.help.startswith("no batch fits")
