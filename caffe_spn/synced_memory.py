@@ -65,19 +65,23 @@ class SyncedMemory:
     @property
     def host(self) -> np.ndarray:
         """The array on the host, to read: what the device has newer is copied first."""
-        if self._host is None:
-            with self._moving:
-                if self._host is None:
-                    self._host = np.zeros(self.capacity, self.dtype)
+        self._make_host()
         if self.device_ahead:
             self._fetch()
         return self._host
 
     def write_on_host(self, count: int) -> None:
         """Make ready for the first `count` elements to be read and written on the host."""
+        self._make_host()
         if self.device_ahead:
             self._fetch()
         self.host_ahead = max(self.host_ahead, count)
+
+    def _make_host(self) -> None:
+        if self._host is None:
+            with self._moving:
+                if self._host is None:
+                    self._host = np.zeros(self.capacity, self.dtype)
 
     def _fetch(self) -> None:
         """Bring what the device has newer to the host, where somebody wants to read it."""
@@ -91,8 +95,7 @@ class SyncedMemory:
             ahead = self.device_ahead
             if not ahead:
                 return
-            if self._host is None:
-                self._host = np.zeros(self.capacity, self.dtype)
+            self._make_host()
             self._gpu.download(self._host[:ahead], self._device.part(0, (ahead,)))
             self.device_ahead = 0
 
