@@ -64,6 +64,9 @@ class GpuLayer:
         """
         return None
 
+    def look_ahead(self) -> None:
+        """Called in GPU mode when a pass has been enqueued, while the device computes."""
+
     def _say_on_host(self, direction: str) -> None:
         if (self.type, direction) not in _said_on_host:
             _said_on_host.add((self.type, direction))
@@ -91,6 +94,10 @@ class GpuLayer:
 def _only_reading(memories: set[SyncedMemory]) -> Iterator[None]:
     # `data` and `diff` count as written when they are read. A layer's inputs are not: what the
     # device has of them stays valid, and is not copied up again.
+    from caffe_spn.cuda.runtime import runtime
+
+    if runtime().watcher is not None:
+        runtime().watcher.refuse("a layer on the host")
     ahead = {memory: memory.host_ahead for memory in memories}
     yield
     for memory, count in ahead.items():

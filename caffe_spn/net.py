@@ -15,6 +15,7 @@ import numpy as np
 
 from caffe_spn.debug_info import DebugInfo
 from caffe_spn.errors import CaffeSpnError, DeviceError, PrototxtError
+from caffe_spn.gpu_passes import GraphedPass
 from caffe_spn.gpu_room import advise
 from caffe_spn.graph.filter import filter_net
 from caffe_spn.graph.splits import insert_splits
@@ -153,6 +154,8 @@ class Net(PycaffeNet, RunningNet):
         self._outputs = IntVec(builder.output_ids)
         self._blob_loss_weights = DtypeVec(builder.blob_loss_weights)
         self._loss = WeightedLoss()
+        self._forward_graph = GraphedPass("forward_gpu")
+        self._backward_graph = GraphedPass("backward_gpu")
         self._callbacks = {"before_forward": [], "after_forward": []}
         self._callbacks |= {"before_backward": [], "after_backward": []}
         if builder.param.debug_info:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 
 # All that has an array on a device, so that closing the device loses nothing.
 _on_device: weakref.WeakSet[SyncedMemory] = weakref.WeakSet()
+
+# Called before memory is read on the host, while a CUDA graph is captured.
+before_host_read: Callable[[], None] | None = None
 
 
 class SyncedMemory:
@@ -65,6 +69,8 @@ class SyncedMemory:
     @property
     def host(self) -> np.ndarray:
         """The array on the host, to read: what the device has newer is copied first."""
+        if before_host_read is not None:
+            before_host_read()
         self._make_host()
         if self.device_ahead:
             self._fetch()
@@ -108,12 +114,20 @@ class SyncedMemory:
             self._allocate(zero=True)
         if self.host_ahead:
             self._upload()
+        self._note("read")
         return self._device
+
+    def _note(self, how: str, count: int = 0) -> None:
+        # For CUDA graphs, which do to memory what was once done to it.
+        watcher = self._gpu.watcher
+        if watcher is not None:
+            watcher.accessed(self, how, count)
 
     def written_on_device(self, count: int):
         """The DeviceArray, whose first `count` elements will be read and written."""
         device = self.device
         self.device_ahead = max(self.device_ahead, count)
+        self._note("written", count)
         return device
 
     def new_on_device(self, count: int):
@@ -125,6 +139,21 @@ class SyncedMemory:
             self._upload()
         self.host_ahead = 0
         self.device_ahead = max(self.device_ahead, count)
+        self._note("new", count)
+        return self._device
+
+    def again(self, how: str, count: int) -> None:
+        """What `device`, `written_on_device` or `new_on_device` does, for a graph's repetition."""
+        if how == "read":
+            self.device  # noqa: B018 (copies up)
+        elif how == "written":
+            self.written_on_device(count)
+        else:
+            self.new_on_device(count)
+
+    @property
+    def device_as_it_is(self):
+        """The DeviceArray as it is, or None; nothing is copied."""
         return self._device
 
     def adopt(self, array) -> None:
@@ -179,6 +208,8 @@ class SyncedMemory:
     def zero(self, count: int) -> None:
         """Set the first `count` elements to 0 where they are; nothing is copied between sides."""
         if self._device is not None:
+            if self._gpu.watcher is not None:
+                self._gpu.watcher.refuse("setting a blob to zero")
             self._gpu.zero(self._device.part(0, (count,)))
         if self.device_ahead:
             # The device computes with it; the host's copy is old anyway.

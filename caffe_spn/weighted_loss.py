@@ -53,7 +53,7 @@ class WeightedLoss:
             if before is not None:
                 self._slots[: len(before)] = before
         target = self._slots[slot : slot + 1]
-        gpu.download(target, blob.gpu_data.reshaped(1), gpu.stream)
+        gpu.download(target, blob.data_memory.device_as_it_is.part(0, (1,)), gpu.stream)
         gpu.record(self._copied)
         return slot
 

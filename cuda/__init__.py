@@ -11,6 +11,8 @@ is opened (`runtime.open_device`, which `caffe_spn.set_device` and `set_mode_gpu
     programs        the kernels that are loaded, and how their arguments are passed
     array           an array in a device's memory
     staging         uploads for which the host does not wait
+    feed            batches that are uploaded while the device computes
+    graphs          passes as CUDA graphs (pycuda_graphs: the driver's functions for them)
     libraries       finds NVIDIA's libraries: cuBLAS (cublas, gemm) and cuDNN (cudnn, cudnn_choice)
     convolution     chooses what convolves: a kernel of our own, cuDNN, or im2col and cuBLAS
     interop         arrays of other libraries, by DLPack (dlpack) or the CUDA array interface

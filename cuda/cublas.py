@@ -8,6 +8,7 @@ Source: the cuBLAS library's documentation, "cublas<t>gemm" and "cublas<t>gemmSt
 from __future__ import annotations
 
 import ctypes
+import threading
 from ctypes import POINTER, byref, c_float, c_int, c_longlong, c_size_t, c_void_p
 
 from caffe_spn.cuda import libraries
@@ -72,6 +73,7 @@ class Cublas:
         self._library = libraries.declare(library, _SIGNATURES)
         self._handle = c_void_p()
         self._stream = self._math = None
+        self._lock = threading.Lock()
         hopper = runtime.device.capability >= (9, 0)
         self._workspace_bytes = _WORKSPACE if hopper else _WORKSPACE_BEFORE_HOPPER
         # Not from the runtime's memory: like the context it stays while the device is open.
@@ -130,17 +132,20 @@ class Cublas:
         DeviceError
         """
         check_sizes(transpose_a, transpose_b, m, n, k, (lda, ldb, ldc), steps, count)
-        self._prepare()
         sizes = (int(transpose_a), int(transpose_b), m, n, k)
         alpha, beta = byref(c_float(alpha)), byref(c_float(beta))
         if count == 1:
-            self._call("cublasSgemm_v2", self._handle, *sizes, alpha, a, lda, b, ldb, beta, c, ldc)
+            self._run("cublasSgemm_v2", *sizes, alpha, a, lda, b, ldb, beta, c, ldc)
             return
         first, second, third = ((a, lda, steps[0]), (b, ldb, steps[1]), (c, ldc, steps[2]))
-        self._call(
-            "cublasSgemmStridedBatched",
-            *(self._handle, *sizes, alpha, *first, *second, beta, *third, count),
-        )
+        operands = (alpha, *first, *second, beta, *third)
+        self._run("cublasSgemmStridedBatched", *sizes, *operands, count)
+
+    def _run(self, name: str, *arguments) -> None:
+        # Another thread may have another stream, as long as it captures a graph.
+        with self._lock:
+            self._prepare()
+            self._call(name, self._handle, *arguments)
 
     def _prepare(self) -> None:
         self._runtime.enter()

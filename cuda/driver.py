@@ -211,3 +211,29 @@ class Driver(ABC):
     @abstractmethod
     def synchronize(self, what=None) -> None:
         """Wait for a stream, an event, or (None) everything."""
+
+    # Graphs; a driver that has none leaves these as they are.
+
+    def begin_capture(self):
+        """A stream whose work is written down from now on, instead of being done.
+
+        Only the calling thread may use it, and must not wait for it. None if there are no graphs.
+        """
+        return None
+
+    def end_capture(self, stream):
+        """What was enqueued on the stream, for `launch_graph`; it is to be freed.
+
+        Raises
+        ------
+        DeviceError
+            If something was enqueued that no graph can contain.
+        """
+        raise NotImplementedError
+
+    def launch_graph(self, graph, stream) -> None:
+        """Enqueue everything in a graph."""
+        raise NotImplementedError
+
+    def free_graph(self, graph) -> None:  # noqa: B027 (without graphs there is nothing to free)
+        """Forget a graph, which may still run; in any thread, also after `close`."""

@@ -20,7 +20,9 @@ _due: weakref.WeakSet = weakref.WeakSet()
 
 def watch(layer) -> None:
     """Let `layer.raise_device_fault()` be called when the host next reads from the device."""
-    _watched[layer] = runtime.runtime()
+    gpu = _watched[layer] = runtime.runtime()
+    if gpu.watcher is not None:
+        gpu.watcher.watched.append(layer)
     _due.add(layer)
 
 

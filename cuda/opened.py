@@ -6,6 +6,7 @@ import math
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from caffe_spn.cuda.driver import DeviceInfo, DeviceLost, Driver, OutOfDeviceMem
 from caffe_spn.cuda.memory import Pool
 from caffe_spn.cuda.programs import Arguments, Programs, three
 from caffe_spn.errors import DeviceError, ShapeError
+
+if TYPE_CHECKING:
+    from caffe_spn.cuda.graphs import Record
 
 # All that were made, for what must be done after a fork and at the end.
 every_runtime: weakref.WeakSet[Runtime] = weakref.WeakSet()
@@ -32,14 +36,14 @@ class Runtime:
     ----------
     device : DeviceInfo
     stream
-        What all layers compute on, in order.
+        What all layers compute on, in order; while this thread captures a graph, the graph's.
     memory : Pool
         What arrays are allocated from.
     before_close : list of callables
         Called with the runtime before the device is released, by those who have arrays on it.
-    launches, uploads, downloads, uploaded_bytes, downloaded_bytes : int
-        Kernels launched (a product or convolution by a library counts as one); copies of arrays to
-        and from the device. For tests and benchmarks.
+    launches, graph_launches, uploads, downloads, uploaded_bytes, downloaded_bytes : int
+        Kernels launched (a product or convolution by a library counts as one), also by graphs;
+        graphs launched; copies of arrays to and from the device. For tests and benchmarks.
 
     Raises
     ------
@@ -60,11 +64,11 @@ class Runtime:
         self.libraries: dict[str, object] = {}
         self.before_close: list[Callable[[Runtime], None]] = []
         try:
-            self.stream = driver.new_stream()
+            self._stream = driver.new_stream()
         except DeviceError:  # the context is broken, since an earlier loss
             driver.abandon()
             raise
-        self.launches = self.uploads = self.downloads = 0
+        self.launches = self.graph_launches = self.uploads = self.downloads = 0
         self.uploaded_bytes = self.downloaded_bytes = 0
         every_runtime.add(self)
 
@@ -117,7 +121,11 @@ class Runtime:
             block = self.memory.allocate(nbytes)
         except OutOfDeviceMemory as error:
             raise self._no_room(nbytes) from error
-        return DeviceArray(block.address, shape, dtype, owner=block)
+        array = DeviceArray(block.address, shape, dtype, owner=block)
+        watcher = self._thread.watcher
+        if watcher is not None:
+            watcher.allocated(array)
+        return array
 
     def reserve(self, nbytes: int) -> int:
         """The address of memory beside that of arrays, for what stays while the device is open.
@@ -162,7 +170,16 @@ class Runtime:
             # The smaller one goes first: together they would be a peak.
             scratch = self._thread.scratch = None
             scratch = self._thread.scratch = self.array((nbytes,), np.uint8)
+        watcher = self._thread.watcher
+        if watcher is not None:
+            watcher.allocated(scratch)
+            watcher.scratch = scratch
         return scratch
+
+    @property
+    def current_scratch(self) -> DeviceArray | None:
+        """This thread's work space as it is now."""
+        return self._thread.scratch
 
     def drop_scratch(self) -> None:
         """Give up this thread's work space."""
@@ -178,7 +195,7 @@ class Runtime:
 
         With a stream this returns before it is done, if `source` is page-locked.
         """
-        self.enter()
+        self._enter_now("an upload")
         _check_copy(target, source)
         self.uploads += 1
         self.uploaded_bytes += source.nbytes
@@ -190,7 +207,7 @@ class Runtime:
         With a stream: after what was enqueued there, and this returns before it is done, if
         `target` is page-locked.
         """
-        self.enter()
+        self._enter_now("a download")
         _check_copy(source, target)
         self.downloads += 1
         self.downloaded_bytes += target.nbytes
@@ -208,7 +225,27 @@ class Runtime:
         if target.nbytes:  # CUDA refuses to set none
             self.driver.fill(target.address, 0, target.nbytes, self.stream)
 
+    def _enter_now(self, what: str) -> None:
+        """Enter for something that cannot be part of a graph."""
+        self.enter()
+        if self._thread.watcher is not None:
+            self._thread.watcher.refuse(what)
+
     # Streams
+
+    @property
+    def stream(self):
+        watcher = self._thread.watcher
+        return self._stream if watcher is None or watcher.stream is None else watcher.stream
+
+    @property
+    def watcher(self):
+        """What writes down what this thread enqueues; see `caffe_spn.cuda.graphs`."""
+        return self._thread.watcher
+
+    @watcher.setter
+    def watcher(self, record) -> None:
+        self._thread.watcher = record
 
     @property
     def copy_stream(self):
@@ -225,17 +262,17 @@ class Runtime:
 
     def record(self, event, stream=None) -> None:
         """Let `event` happen when what is enqueued so far (on `self.stream`) is done."""
-        self.enter()
+        self._enter_now("an event")
         self.driver.record(event, self.stream if stream is None else stream)
 
     def wait(self, event, stream=None) -> None:
         """Let what is enqueued from now on (on `self.stream`) wait for `event`; returns at once."""
-        self.enter()
+        self._enter_now("an event")
         self.driver.wait(self.stream if stream is None else stream, event)
 
     def synchronize(self, what=None) -> None:
         """Wait for a stream or an event; by default for all that was enqueued on `self.stream`."""
-        self.enter()
+        self._enter_now("waiting")
         self.driver.synchronize(self.stream if what is None else what)
 
     # Kernels and libraries
@@ -258,14 +295,24 @@ class Runtime:
         self.enter()
         function = self.programs.function(source, kernel, options)
         self.launches += 1
+        stream, watcher = self._stream, self._thread.watcher
+        if watcher is not None:
+            watcher.enqueued(source, kernel, options, grid, block, shared, *arguments)
+            stream = watcher.stream or stream
         self.driver.launch(
             function,
             three(grid),
             three(block),
             Arguments(arguments),
             shared,
-            self.stream,
+            stream,
         )
+
+    def launch_graph(self, graph) -> None:
+        """Enqueue a graph of the driver's on the runtime's stream."""
+        self.enter()
+        self.graph_launches += 1
+        self.driver.launch_graph(graph, self._stream)
 
     def function(self, source: str, kernel: str, options: tuple[str, ...] = ()):
         """A kernel, compiled at the first use."""
@@ -310,7 +357,7 @@ class Runtime:
             self.memory.close()
             # What belongs to the context goes before it.
             self.programs = Programs(self.driver)
-            self.stream = self._copy_stream = None
+            self._stream = self._copy_stream = None
         finally:
             self.driver.close()
 
@@ -332,6 +379,7 @@ class _OfThread(threading.local):
 
     entered = False
     scratch: DeviceArray | None = None
+    watcher: Record | None = None
 
 
 def _check_copy(device: DeviceArray, host: np.ndarray) -> None:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 
 from caffe_spn.cuda.compiler import compile_cubin
 from caffe_spn.cuda.driver import DeviceInfo, DeviceLost, Driver, OutOfDeviceMemory
+from caffe_spn.cuda.pycuda_graphs import NON_BLOCKING, Graphs
 from caffe_spn.cuda.pycuda_import import driver_version, import_driver, library
 from caffe_spn.cuda.pycuda_objects import Event, Kernel
 from caffe_spn.errors import DeviceError
@@ -72,6 +73,9 @@ class PyCudaDriver(Driver):
         # Streams and modules live as long as the context.
         self._kept: list = []
         self._last_kernel: str | None = None
+        self._graphs = Graphs(self._library)
+        self._capturing: list = []  # the streams that graphs are captured on now
+        self._capture_streams: list = []  # and those that wait for the next
 
     @_ours
     def devices(self):
@@ -138,6 +142,8 @@ class PyCudaDriver(Driver):
             event.event = None
         for unused in self._unused:
             unused.clear()
+        self._graphs.destroy_all()
+        self._capture_streams.clear()
         self._kept.clear()
         for held in (self._memory, self._pinned):
             for allocation in held.values():
@@ -304,6 +310,44 @@ class PyCudaDriver(Driver):
         if isinstance(what, Event):
             what = what.event
         (self.cuda.Context if what is None else what).synchronize()
+
+    # Graphs
+
+    @_ours
+    def begin_capture(self):
+        if not self._graphs.usable:
+            return None
+        if self._graphs.some_dropped and not self._capturing:
+            # Seldom enough to wait until none of them runs any more.
+            self.cuda.Context.synchronize()
+            self._graphs.destroy_dropped()
+        if not self._capture_streams:
+            with self._pushed():
+                stream = self.cuda.Stream(NON_BLOCKING)
+            self._kept.append(stream)
+            self._capture_streams.append(stream)
+        stream = self._capture_streams.pop()
+        self._graphs.begin(stream.handle)
+        self._capturing.append(stream)
+        return stream
+
+    @_ours
+    def end_capture(self, stream):
+        self._capturing.remove(stream)
+        graph = self._graphs.end(stream.handle)
+        # After an error it is left aside.
+        self._capture_streams.append(stream)
+        return graph
+
+    @_ours
+    def launch_graph(self, graph, stream):
+        try:
+            self._graphs.launch(graph, stream.handle)
+        except DeviceError as error:
+            raise self._translated(error, " at the launch of a CUDA graph") from error
+
+    def free_graph(self, graph):
+        self._graphs.drop(graph)
 
     # Errors
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from caffe_spn import nccl, random
 from caffe_spn.data.prefetch import Batch, Prefetcher
@@ -10,16 +11,27 @@ from caffe_spn.errors import DataError
 from caffe_spn.layer import Layer
 from caffe_spn.proto import caffe_pb2
 
+if TYPE_CHECKING:
+    from caffe_spn.cuda.feed import Feed
+
 
 class BatchLayer(Layer):
     """A layer without bottoms whose tops are the batches of a source, one after the other.
 
     A subclass calls `start` at the end of its `setup`.
+
+    Notes
+    -----
+    On a GPU the next batch is uploaded while the device computes with this one; see
+    `caffe_spn.cuda.feed`.
     """
 
     _batches: Prefetcher | None = None
     # The batch that comes next, where there is no prefetcher to ask.
     _next_batch = 0
+    # A batch that was taken from the prefetcher before its turn, and what uploads it.
+    _ahead: Batch | None = None
+    _feed: Feed | None = None
 
     def start(self, make_produce: Callable[[int], Callable[[int], Batch]], prefetch: int, seed=0):
         """Say where batches come from.
@@ -57,20 +69,56 @@ class BatchLayer(Layer):
                 )
 
     def forward_cpu(self, bottom, top) -> None:
-        if self._batches is None:
-            self._batches = self._prefetcher()
-        for blob, values in zip(top, self._batches.get(), strict=False):
+        for blob, values in zip(top, self._take(), strict=False):
             blob.reshape(*values.shape)
             blob.data[...] = values
+
+    def forward_gpu(self, bottom, top) -> None:
+        from caffe_spn.cuda.feed import Feed
+        from caffe_spn.cuda.runtime import runtime
+
+        if self._feed is None or self._feed.gpu is not runtime():
+            self._feed = Feed(runtime(), len(top), self.dtype)
+        feed, sent = self._feed, self._ahead is not None and self._feed.under_way
+        batch = self._take()
+        if not (sent or feed.send(batch)):
+            self._ahead = batch
+            self.forward_cpu(bottom, top)
+            return
+        for blob, values in zip(top, batch, strict=False):
+            blob.reshape(*values.shape)
+        feed.receive([blob.new_gpu_data for blob in top])
+
+    def look_ahead(self) -> None:
+        """Start to upload the next batch, if the thread has it, while the device computes."""
+        if self._feed is not None and self._ahead is None and self._runs_on_gpu:
+            self._ahead = self._batches.get_if_ready()
+            if self._ahead is not None:
+                self._feed.send(self._ahead)
+
+    def _take(self) -> Batch:
+        """The next batch."""
+        batch, self._ahead = self._ahead, None
+        if self._feed is not None:
+            self._feed.under_way = False
+        if batch is not None:
+            return batch
+        if self._batches is None:
+            self._batches = self._prefetcher()
+        return self._batches.get()
 
     def backward_cpu(self, top, propagate_down, bottom) -> None:
         """Data has no bottoms, so there is nothing to do."""
 
     def state(self) -> dict:
         """What to keep so that a later run goes on with the batch that would come next."""
+        return {"seed": self._seed, "next_batch": self._position()}
+
+    def _position(self) -> int:
         batches = self._batches
-        next_batch = self._next_batch if batches is None else batches.next_batch
-        return {"seed": self._seed, "next_batch": next_batch}
+        if batches is None:
+            return self._next_batch
+        return batches.next_batch - (self._ahead is not None)
 
     def restore_state(self, state: dict) -> None:
         """Go on where `state` was taken."""
@@ -86,9 +134,11 @@ class BatchLayer(Layer):
 
     def close(self) -> None:
         """End the background thread; the next forward starts it again where it was."""
+        if self._feed is not None:
+            self._feed.drop()
         if self._batches is not None:
             self._batches.close()
-            self._next_batch = self._batches.next_batch
+            self._next_batch, self._ahead = self._position(), None
             # With the function that made the batches goes what it had open, such as a database. A
             # new one is made when it is wanted: this may be the end of the interpreter.
             self._batches = None

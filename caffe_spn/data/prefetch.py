@@ -61,6 +61,15 @@ class Prefetcher:
         self.next_batch += 1
         return batch
 
+    def get_if_ready(self) -> Batch | None:
+        """The next batch, if the thread has made it; None as well if it failed: see `get`."""
+        if self._results is None:
+            return None
+        with self._results.mutex:
+            # Nobody else takes from the queue.
+            ready = self._results.queue and self._results.queue[0][1] is None
+        return self.get() if ready else None
+
     def close(self) -> None:
         """End the thread and drop what it has prepared."""
         if self._end is not None:

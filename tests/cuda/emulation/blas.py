@@ -11,6 +11,7 @@ import itertools
 import numpy as np
 
 from caffe_spn.cpu import convolution_numpy
+from caffe_spn.cuda.array import DeviceArray
 from caffe_spn.cuda.cublas import check_sizes
 from caffe_spn.cuda.cudnn_descriptors import NotSupported
 from caffe_spn.cuda.libraries import Missing
@@ -39,11 +40,19 @@ class Stand:
     """What both stand-ins have."""
 
     def __init__(self, runtime, calls: Calls):
+        self.runtime = runtime
         self.memory = runtime.driver.memory
         self.calls = calls
 
     def close(self) -> None:
+        # As the libraries do.
+        self.runtime.driver.synchronize()
         self.memory = None
+
+    def enqueue(self, compute, *arguments) -> None:
+        """Compute where and when the driver does what is enqueued."""
+        driver, stream = self.runtime.driver, self.runtime.stream
+        driver.enqueue(stream, lambda: compute(*arguments))
 
     def strided(self, address: int, shape, steps) -> np.ndarray:
         """The float32 array of these steps (in elements) at an address of the device."""
@@ -68,6 +77,14 @@ class Blas(Stand):
     ):
         check_sizes(transpose_a, transpose_b, m, n, k, (lda, ldb, ldc), steps, count)
         self.calls.append("sgemm")
+        self.enqueue(
+            self._sgemm,
+            *(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, steps, count),
+        )
+
+    def _sgemm(
+        self, transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, steps, count
+    ):
         rows_a, columns_a = (k, m) if transpose_a else (m, k)
         rows_b, columns_b = (n, k) if transpose_b else (k, n)
         # In columns: the next row is the next element.
@@ -94,23 +111,36 @@ class Dnn(Stand):
         super().__init__(runtime, calls)
         self.refuses: set[str] = set()
 
-    def _called(self, name: str, geometry, *arrays) -> list[np.ndarray]:
+    def _called(self, name: str, geometry, *arrays) -> list[DeviceArray]:
         self.calls.append(f"cudnn.{name}")
         if name in self.refuses:
             raise NotSupported(f"{name} is refused")
         axes = len(geometry.kernel)
         assert axes in (2, 3), "cuDNN has two or three spatial axes"
         assert all(len(a.shape) == axes + 2 and a.dtype == np.float32 for a in arrays)
-        return [self.array(a) for a in arrays]
+        # Where the arrays lie is known now; the objects may be gone when a graph is launched.
+        return [DeviceArray(a.address, a.shape) for a in arrays]
 
     def forward(self, x, w, y, geometry):
-        x, w, y = self._called("forward", geometry, x, w, y)
+        arrays = self._called("forward", geometry, x, w, y)
+        self.enqueue(self._forward, *arrays, geometry)
+
+    def _forward(self, x, w, y, geometry):
+        x, w, y = map(self.array, (x, w, y))
         convolution_numpy.forward(x, w, None, y, geometry)
 
     def backward_data(self, y_diff, w, x_diff, geometry):
-        y_diff, w, x_diff = self._called("backward_data", geometry, y_diff, w, x_diff)
+        arrays = self._called("backward_data", geometry, y_diff, w, x_diff)
+        self.enqueue(self._backward_data, *arrays, geometry)
+
+    def _backward_data(self, y_diff, w, x_diff, geometry):
+        y_diff, w, x_diff = map(self.array, (y_diff, w, x_diff))
         convolution_numpy.backward_data(y_diff, w, None, x_diff, geometry)
 
     def backward_weights(self, y_diff, x, w_diff, geometry):
-        y_diff, x, w_diff = self._called("backward_weights", geometry, y_diff, x, w_diff)
+        arrays = self._called("backward_weights", geometry, y_diff, x, w_diff)
+        self.enqueue(self._backward_weights, *arrays, geometry)
+
+    def _backward_weights(self, y_diff, x, w_diff, geometry):
+        y_diff, x, w_diff = map(self.array, (y_diff, x, w_diff))
         convolution_numpy.backward_weights(y_diff, x, w_diff, geometry)

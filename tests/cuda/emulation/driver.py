@@ -6,7 +6,7 @@ import ctypes
 import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -43,6 +43,8 @@ class EmulatedDriver(Driver):
         "forward", "reverse" or "shuffled": what a kernel computes must not depend on it.
     memory : Memory
         Its `total` may be lowered, to run out of it.
+    graphs : list
+        Those that were captured and not freed.
     """
 
     name = "emulation"
@@ -53,6 +55,8 @@ class EmulatedDriver(Driver):
         self._threads: set[int] = set()
         self._seeds = itertools.count(1)
         self.memory: Memory | None = None
+        self.graphs: list[tuple] = []
+        self._capturing: list = []
 
     def devices(self) -> list[DeviceInfo]:
         return list(self._devices)
@@ -101,16 +105,35 @@ class EmulatedDriver(Driver):
         return np.empty(shape, dtype)
 
     def to_device(self, address: int, array: np.ndarray, stream=None) -> None:
-        self._bytes(address, array.nbytes)[:] = _host_bytes(array)
+        host = _host_bytes(array)
+        self.enqueue(stream, lambda: self._copy(self._bytes(address, array.nbytes), host))
 
     def to_host(self, array: np.ndarray, address: int, stream=None) -> None:
-        _host_bytes(array)[:] = self._bytes(address, array.nbytes)
+        host = _host_bytes(array)
+        self.enqueue(stream, lambda: self._copy(host, self._bytes(address, array.nbytes)))
 
     def copy(self, target: int, source: int, nbytes: int, stream) -> None:
-        self._bytes(target, nbytes)[:] = self._bytes(source, nbytes)
+        self.enqueue(
+            stream, lambda: self._copy(self._bytes(target, nbytes), self._bytes(source, nbytes))
+        )
 
     def fill(self, address: int, byte: int, nbytes: int, stream) -> None:
-        self._bytes(address, nbytes)[:] = byte
+        self.enqueue(stream, lambda: self._copy(self._bytes(address, nbytes), byte))
+
+    def enqueue(self, stream, action: Callable[[], None]) -> None:
+        """Do what is enqueued at once, or write it down while a graph is captured.
+
+        `action` reads host memory when it is done, and has its arguments' values from now.
+        """
+        self._check_thread()
+        if stream is None or stream.captured is None:
+            action()
+        else:
+            stream.captured.append(action)
+
+    @staticmethod
+    def _copy(target: np.ndarray, source) -> None:
+        target[:] = source
 
     def _bytes(self, address: int, nbytes: int) -> np.ndarray:
         """Bytes of the device, which must lie in one array."""
@@ -148,6 +171,12 @@ class EmulatedDriver(Driver):
         self._check_thread()
         where = f"{function.module.source.name}: {function.name}"
         self._check_shape(function, grid, block, shared, where)
+        arguments = list(arguments)
+        self._check_arguments(function.signature, arguments, where)
+        self.enqueue(stream, lambda: self._run(function, grid, block, arguments, shared, where))
+
+    def _run(self, function, grid, block, arguments: list[np.generic], shared: int, where: str):
+        # In a graph memory may have been freed meanwhile.
         touched = self._check_arguments(function.signature, arguments, where)
         values = [_value(a) for a in arguments]
         pointers = (ctypes.c_void_p * len(values))(*[ctypes.addressof(v) for v in values])
@@ -210,7 +239,7 @@ class EmulatedDriver(Driver):
 
     def new_stream(self):
         self._check_thread()
-        return SimpleNamespace(handle=next(_handles))
+        return SimpleNamespace(handle=next(_handles), captured=None, invalid=None)
 
     def new_event(self, timing: bool = False):
         self._check_thread()
@@ -218,10 +247,12 @@ class EmulatedDriver(Driver):
 
     def record(self, event, stream) -> None:
         self._check_thread()
+        self._refuse_captured(stream, "record")
         event.at = time.perf_counter()
 
     def wait(self, stream, event) -> None:
         self._check_thread()
+        self._refuse_captured(stream, "wait")
 
     def elapsed(self, start, end) -> float:
         if not (start.timing and end.timing):
@@ -232,6 +263,37 @@ class EmulatedDriver(Driver):
 
     def synchronize(self, what=None) -> None:
         self._check_thread()
+        self._refuse_captured(what, "synchronize")
+
+    # Graphs: what was enqueued, to be done again with the same values.
+
+    def begin_capture(self):
+        stream = self.new_stream()
+        stream.captured = []
+        self._capturing.append(stream)
+        return stream
+
+    def end_capture(self, stream):
+        self._check_thread()
+        self._capturing.remove(stream)
+        if stream.invalid:
+            raise EmulationError(f"the capture was invalidated by {stream.invalid}")
+        graph, stream.captured = tuple(stream.captured), None
+        self.graphs.append(graph)
+        return graph
+
+    def launch_graph(self, graph, stream) -> None:
+        self.enqueue(stream, lambda: [action() for action in graph])
+
+    def free_graph(self, graph) -> None:
+        self.graphs[:] = [other for other in self.graphs if other is not graph]
+
+    def _refuse_captured(self, what, call: str) -> None:
+        """What CUDA answers with an error, after which the capture cannot be ended well."""
+        for stream in self._capturing:
+            if what is None or what is stream:
+                stream.invalid = call
+                raise EmulationError(f"{call} while a graph is captured")
 
 
 # NumPy's kinds as signatures write them.
