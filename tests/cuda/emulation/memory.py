@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bisect
 import ctypes
+import functools
+import threading
 from collections import deque
 
 import numpy as np
@@ -29,8 +31,17 @@ def view(address: int, nbytes: int) -> np.ndarray:
     return np.frombuffer((ctypes.c_ubyte * nbytes).from_address(address), np.uint8)
 
 
+def _one_at_a_time(method):
+    @functools.wraps(method)
+    def locked(self, *arguments):
+        with self._lock:
+            return method(self, *arguments)
+
+    return locked
+
+
 class Memory:
-    """What was allocated and not freed.
+    """What was allocated and not freed; threads may share it.
 
     Parameters
     ----------
@@ -45,7 +56,9 @@ class Memory:
         self._addresses: list[int] = []  # sorted
         self._freed: deque[tuple[int, int]] = deque()
         self._freed_bytes = 0
+        self._lock = threading.RLock()
 
+    @_one_at_a_time
     def allocate(self, nbytes: int) -> int:
         if self.used + nbytes > self.total:
             raise OutOfDeviceMemory(f"{nbytes} bytes, {self.total - self.used} free")
@@ -61,6 +74,7 @@ class Memory:
         bisect.insort(self._addresses, address)
         return address
 
+    @_one_at_a_time
     def free(self, address: int) -> None:
         if address not in self._sizes:
             raise EmulationError(f"freed {address:#x}, which is not allocated")
@@ -79,6 +93,7 @@ class Memory:
             self._freed_bytes -= nbytes
             _libc.free(address - GUARD)
 
+    @_one_at_a_time
     def holding(self, address: int, nbytes: int = 1) -> int:
         """The array that these bytes lie in.
 
@@ -98,6 +113,7 @@ class Memory:
                 )
         raise EmulationError(f"the address {address:#x} is not in device memory; was it freed?")
 
+    @_one_at_a_time
     def check(self, addresses, who: str) -> None:
         """See that the guards around arrays are as they were.
 
@@ -119,6 +135,7 @@ class Memory:
                         f" {start - address + written[0]}"
                     )
 
+    @_one_at_a_time
     def clear(self) -> None:
         """Free everything."""
         for address in list(self._addresses):
