@@ -1,4 +1,4 @@
-"""All recorded cases of nets and layers in GPU mode: what BVLC Caffe computed is the judge here too."""
+"""All recorded cases of nets and layers in GPU mode: BVLC Caffe is the judge here too."""
 
 import pytest
 
