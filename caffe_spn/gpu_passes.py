@@ -236,7 +236,7 @@ def _things(net) -> list:
 
 
 def _facts(net) -> tuple:
-    """What must be equal: shapes, what runs backward, and how products are computed."""
+    """What must be equal: shapes, what runs backward and where, and how products are computed."""
     from caffe_spn.cuda.libraries import tf32
 
     return (
@@ -245,6 +245,8 @@ def _facts(net) -> tuple:
         [list(needed) for needed in net.bottom_need_backward],
         list(net.layer_need_backward),
         [list(layer.param_propagate_down) for layer in net.layers],
+        # After a forward pass on the CPU what backward needs is there.
+        [layer._forward_on_gpu for layer in net.layers],
     )
 
 

@@ -7,71 +7,19 @@ import numpy as np
 import pytest
 
 import caffe_spn as caffe
-from caffe_spn.proto import caffe_pb2, text
+from tests.cuda.moving_net import (
+    DATA,
+    DEPLOY,
+    INPUT,
+    LAYERS,
+    LOSS,
+    MODES,
+    POWER,
+    assert_close,
+    net_of,
+    passes,
+)
 from tests.solver_cases import make_solver
-
-# Layers on the device, and one of Python, on the host, among them.
-LAYERS = """
-layer { name: "conv" type: "Convolution" bottom: "x" top: "c" convolution_param {
-  num_output: 4 kernel_size: 3 pad: 1 bias_term: false weight_filler { type: "xavier" } } }
-layer { name: "bn" type: "BatchNorm" bottom: "c" top: "c" }
-layer { name: "relu" type: "ReLU" bottom: "c" top: "c" relu_param { negative_slope: 0.1 } }
-layer { name: "tripled" type: "Python" bottom: "c" top: "p"
-  python_param { module: "tests.cuda.test_modes" layer: "Tripled" } }
-layer { name: "pool" type: "Pooling" bottom: "p" top: "q"
-  pooling_param { kernel_size: 2 stride: 2 } }
-layer { name: "ip" type: "InnerProduct" bottom: "q" top: "y"
-  inner_product_param { num_output: 2 weight_filler { type: "xavier" } } }
-"""
-DEPLOY = """
-force_backward: true
-layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 6 dim: 8 } } }
-"""
-DATA = """
-layer { name: "d" type: "DummyData" top: "x" top: "t" dummy_data_param {
-  shape { dim: 2 dim: 3 dim: 6 dim: 8 } data_filler { type: "gaussian" std: 1 }
-  shape { dim: 2 dim: 2 } data_filler { type: "constant" value: 1 } } }
-"""
-LOSS = 'layer { name: "loss" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "loss" }'
-INPUT = np.random.default_rng(1).standard_normal((2, 3, 6, 8)).astype(np.float32)
-
-
-class Tripled(caffe.Layer):
-    """A layer as people write it for pycaffe."""
-
-    def setup(self, bottom, top):
-        pass
-
-    def reshape(self, bottom, top):
-        top[0].reshape(*bottom[0].data.shape)
-
-    def forward(self, bottom, top):
-        top[0].data[...] = 3 * bottom[0].data
-
-    def backward(self, top, propagate_down, bottom):
-        if propagate_down[0]:
-            bottom[0].diff[...] = 3 * top[0].diff
-
-
-def net_of(definition=DEPLOY + LAYERS, phase=caffe.TRAIN):
-    caffe.set_random_seed(5)
-    return caffe.Net(text.parse(definition, caffe_pb2.NetParameter()), phase)
-
-
-def passes(net):
-    """The output and all gradients of one forward and backward pass."""
-    net.clear_param_diffs()
-    out = net.forward(x=INPUT)["y"].copy()
-    down = net.backward(y=np.ones((2, 2)))["x"].copy()
-    return [out, down, *(blob.diff.copy() for blob in net.learnable_params)]
-
-
-def assert_close(found, wanted, rtol=1e-4):
-    for mine, theirs in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol, 1e-5)
-
-
-MODES = {"cpu": caffe.set_mode_cpu, "gpu": caffe.set_mode_gpu}
 
 
 @pytest.mark.parametrize("built, run", [("cpu", "gpu"), ("gpu", "cpu"), ("gpu", "gpu")])
@@ -139,6 +87,32 @@ def test_moved_between_every_two_layers(gpu):
         net.backward_pass(i, i)
     found = [net.blobs["y"].data, net.blobs["x"].diff]
     assert_close([*found, *(blob.diff for blob in net.learnable_params)], wanted)
+
+
+@pytest.mark.parametrize("backward", ["whole", "by layers"])
+def test_moved_between_passes_that_have_become_graphs(gpu, backward):
+    python = LAYERS.split("layer {")[4]
+    net = net_of(DEPLOY + LAYERS.replace(python, POWER))
+    first, *others = np.random.default_rng(2).standard_normal((4, *INPUT.shape), np.float32)
+
+    def gradient(modes, x):
+        for mode, run in zip(modes, (lambda: net.forward(x=x), lambda: down()), strict=True):
+            MODES[mode]()
+            run()
+        return net.blobs["x"].diff.copy()
+
+    def down():
+        net.blobs["y"].diff[...] = 1
+        for i in [None] if backward == "whole" else range(len(net.layers) - 1, -1, -1):
+            net.backward_pass(i, i or 0)
+
+    wanted = [gradient(["cpu"] * 2, x) for x in others]
+    for modes in (["cpu"] * 2, ["cpu", "gpu"], ["gpu"] * 2, ["gpu", "cpu"]):
+        for _ in range(5):
+            gradient(["gpu"] * 2, first)
+        gradient(["cpu"] * 2, first)
+        assert_close([gradient(modes, x) for x in others], wanted)
+    assert gpu.graph_launches
 
 
 # Trainings
