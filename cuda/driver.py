@@ -25,8 +25,8 @@ OLDEST_CAPABILITY = (7, 5)
 
 # What a process can do that has lost its GPU.
 ONLY_THE_CPU = (
-    "in this one only the CPU can be used. With CUDA_LAUNCH_BLOCKING=1 kernels fail at their own"
-    " launch"
+    "in this one only the CPU can be used. With CUDA_LAUNCH_BLOCKING=1 and CAFFE_SPN_CUDA_GRAPHS=0"
+    " kernels fail at their own launch"
 )
 
 
