@@ -17,6 +17,7 @@ from caffe_spn.debug_info import DebugInfo
 from caffe_spn.errors import CaffeSpnError, DeviceError, PrototxtError
 from caffe_spn.gpu_passes import GraphedPass
 from caffe_spn.gpu_room import advise
+from caffe_spn.gpu_zero import ZeroDiffs
 from caffe_spn.graph.filter import filter_net
 from caffe_spn.graph.splits import insert_splits
 from caffe_spn.graph.upgrade import upgrade
@@ -154,6 +155,7 @@ class Net(PycaffeNet, RunningNet):
         self._outputs = IntVec(builder.output_ids)
         self._blob_loss_weights = DtypeVec(builder.blob_loss_weights)
         self._loss = WeightedLoss()
+        self._zero_diffs = ZeroDiffs(self.learnable_params)
         self._forward_graph = GraphedPass("forward_gpu")
         self._backward_graph = GraphedPass("backward_gpu")
         self._callbacks = {"before_forward": [], "after_forward": []}

@@ -152,8 +152,7 @@ class RunningNet:
 
     def clear_param_diffs(self) -> None:
         """Set the diffs of all parameters to zero."""
-        for blob in self.learnable_params:
-            blob.zero_diff()
+        self._zero_diffs.run()
 
     def _notify(self, event: str, index: int) -> None:
         for callback in self._callbacks[event]:

@@ -93,7 +93,7 @@ def test_a_device_lost_before_the_first_snapshot(gpu, emulated_only, tmp_path, m
     caplog.set_level(logging.INFO, "caffe_spn")
     solver = solver_of(tmp_path, text="clip_gradients: 1")
     solver.step(1)
-    Losing(monkeypatch, gpu.driver, "launch", 13)
+    Losing(monkeypatch, gpu.driver, "launch", 14)
     with pytest.raises(DeviceLost) as raised:
         solver.step(9)
     assert re.search(r"layer '\w+' \(\w+\)$", raised.value.where)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import caffe_spn
 from caffe_spn.blob import Blob
 from caffe_spn.cuda import runtime
 from caffe_spn.cuda.solver_update import CHUNK
@@ -100,3 +101,26 @@ def test_another_device(gpu, blobs, emulated_only):
         assert not any(blob.diff.any() for blob in others)
     finally:
         runtime.restore(before)
+
+
+def test_in_a_net(gpu, tmp_path):
+    caffe_spn.set_mode_gpu()
+    (tmp_path / "net.prototxt").write_text(
+        """
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: "a" type: "InnerProduct" bottom: "x" top: "a"
+                inner_product_param { num_output: 4 weight_filler { type: "xavier" } } }
+        layer { name: "b" type: "InnerProduct" bottom: "a" top: "b" loss_weight: 1
+                inner_product_param { num_output: 1 weight_filler { type: "xavier" } } }
+        """
+    )
+    net = caffe_spn.Net(str(tmp_path / "net.prototxt"), caffe_spn.TRAIN)
+    net.blobs["x"].data[...] = 1
+    net.forward()
+    net.backward()
+    net.clear_param_diffs()
+    net.backward()
+    launches = gpu.launches
+    net.clear_param_diffs()
+    assert gpu.launches == launches + 1
+    assert not any(blob.diff.any() for blob in net.learnable_params)
