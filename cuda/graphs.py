@@ -184,6 +184,7 @@ def capture(gpu, enqueue: Callable[[], None]) -> Graph:
         raise
     finally:
         launches, gpu.launches = gpu.launches - before, before
+        record.stream = None  # it belongs to the driver
     with _refusing():
         handle = gpu.driver.end_capture(stream)
     return Graph(gpu, handle, record, launches)

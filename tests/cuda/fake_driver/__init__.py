@@ -9,7 +9,7 @@ from tests.cuda.emulation.build import CUDA, build, compiler
 
 HERE = Path(__file__).parent
 # What the stand-in reports at the end of a process that gave everything back.
-NOTHING_LEFT = "contexts 0 arrays 0 pinned 0 streams 0 events 0 modules 0\n"
+NOTHING_LEFT = "contexts 0 arrays 0 pinned 0 streams 0 events 0 modules 0 graphs 0\n"
 
 
 def build_driver(folder: Path) -> None:

@@ -10,6 +10,7 @@
 //
 // Like the real one it demands a current context, refuses a process made by fork, and repeats the
 // error of a kernel that failed for ever.
+#include "graphs.h"
 #include "state.h"
 
 // Start, and devices
@@ -173,32 +174,39 @@ API cuMemcpyDtoH_v2(void *target, uintptr_t source, size_t bytes) {
     memcpy(target, reinterpret_cast<void *>(source), bytes);
     return SUCCESS;
 }
-API cuMemcpyHtoDAsync_v2(uintptr_t target, const void *source, size_t bytes, Stream *) {
-    return cuMemcpyHtoD_v2(target, source, bytes);
+API cuMemcpyHtoDAsync_v2(uintptr_t target, const void *source, size_t bytes, Stream *stream) {
+    LOCK;
+    return enqueue(stream, [=] { return cuMemcpyHtoD_v2(target, source, bytes); });
 }
-API cuMemcpyDtoHAsync_v2(void *target, uintptr_t source, size_t bytes, Stream *) {
-    return cuMemcpyDtoH_v2(target, source, bytes);
+API cuMemcpyDtoHAsync_v2(void *target, uintptr_t source, size_t bytes, Stream *stream) {
+    LOCK;
+    return enqueue(stream, [=] { return cuMemcpyDtoH_v2(target, source, bytes); });
 }
-API cuMemcpyDtoDAsync_v2(uintptr_t target, uintptr_t source, size_t bytes, Stream *) {
+API cuMemcpyDtoDAsync_v2(uintptr_t target, uintptr_t source, size_t bytes, Stream *stream) {
     NEEDS(current());
-    if (int error = on_device(target, bytes)) return error;
-    if (int error = on_device(source, bytes)) return error;
-    memmove(reinterpret_cast<void *>(target), reinterpret_cast<void *>(source), bytes);
-    return SUCCESS;
+    return enqueue(stream, [=]() -> int {
+        if (int error = on_device(target, bytes)) return error;
+        if (int error = on_device(source, bytes)) return error;
+        memmove(reinterpret_cast<void *>(target), reinterpret_cast<void *>(source), bytes);
+        return SUCCESS;
+    });
 }
-API cuMemsetD8Async(uintptr_t target, unsigned char byte, size_t bytes, Stream *) {
+API cuMemsetD8Async(uintptr_t target, unsigned char byte, size_t bytes, Stream *stream) {
     NEEDS(current());
     if (!bytes) return INVALID_VALUE;
-    if (int error = on_device(target, bytes)) return error;
-    memset(reinterpret_cast<void *>(target), byte, bytes);
-    return SUCCESS;
+    return enqueue(stream, [=]() -> int {
+        if (int error = on_device(target, bytes)) return error;
+        memset(reinterpret_cast<void *>(target), byte, bytes);
+        return SUCCESS;
+    });
 }
 
 // Streams and events: everything has happened when the call returns.
 
-API cuStreamCreate(Stream **stream, unsigned) {
+API cuStreamCreate(Stream **stream, unsigned flags) {
     NEEDS(current());
-    *stream = new Stream{stack.back()};
+    const unsigned NON_BLOCKING = 1;
+    *stream = new Stream{stack.back(), (flags & NON_BLOCKING) != 0, nullptr};
     state.streams.insert(*stream);
     return SUCCESS;
 }
@@ -208,9 +216,9 @@ API cuStreamDestroy_v2(Stream *stream) {
     delete stream;
     return SUCCESS;
 }
-API cuStreamSynchronize(Stream *) {
+API cuStreamSynchronize(Stream *stream) {
     NEEDS(current());
-    return SUCCESS;
+    return stream && stream->captured ? STREAM_CAPTURE_UNSUPPORTED : SUCCESS;
 }
 API cuStreamQuery(Stream *) {
     NEEDS(current());
@@ -321,23 +329,27 @@ API cuLaunchKernel(Function *function, unsigned gx, unsigned gy, unsigned gz, un
     if (bx * by * bz > static_cast<unsigned>(function->bound)) return LAUNCH_OUT_OF_RESOURCES;
     // PyCUDA passes one buffer: pairs of (1, its address), (2, the address of its size), then 0.
     char *buffer = nullptr;
-    size_t length = 0, offset = 0;
+    size_t length = 0;
     for (int i = 0; extra[i]; i += 2) {
         if (extra[i] == reinterpret_cast<void *>(1)) buffer = static_cast<char *>(extra[i + 1]);
         if (extra[i] == reinterpret_cast<void *>(2)) length = *static_cast<size_t *>(extra[i + 1]);
     }
-    std::vector<void *> arguments;
-    for (size_t size : function->sizes) {
-        offset = (offset + size - 1) / size * size;
-        arguments.push_back(buffer + offset);
-        offset += size;
-    }
-    if (offset != length) return INVALID_VALUE;
-    Launch launch = {{gx, gy, gz}, {bx, by, bz}, shared, 0, 0, 1, arguments.data(),
-                     stacks, tsan_fibers, ""};
-    // A kernel runs later than its launch: its failure is seen by the next call.
-    if (function->launch(&launch)) state.sticky = ILLEGAL_ADDRESS;
-    return SUCCESS;
+    std::vector<char> values(buffer, buffer + length);
+    return enqueue(stream, [=]() mutable -> int {
+        size_t offset = 0;
+        std::vector<void *> arguments;
+        for (size_t size : function->sizes) {
+            offset = (offset + size - 1) / size * size;
+            arguments.push_back(values.data() + offset);
+            offset += size;
+        }
+        if (offset != values.size()) return INVALID_VALUE;
+        Launch launch = {{gx, gy, gz}, {bx, by, bz}, shared, 0, 0, 1, arguments.data(),
+                         stacks, tsan_fibers, ""};
+        // A kernel runs later than its launch: its failure is seen by the next call.
+        if (function->launch(&launch)) state.sticky = ILLEGAL_ADDRESS;
+        return SUCCESS;
+    });
 }
 
 #include "unused.h"

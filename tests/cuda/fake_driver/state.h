@@ -9,7 +9,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <sstream>
@@ -34,13 +36,17 @@ enum Result {
     NOT_FOUND = 500,
     ILLEGAL_ADDRESS = 700,
     LAUNCH_OUT_OF_RESOURCES = 701,
+    STREAM_CAPTURE_UNSUPPORTED = 900,
 };
 
 struct Context {
     int device;
 };
+using Actions = std::vector<std::function<int()>>;
 struct Stream {
     Context *context;
+    bool non_blocking;
+    std::unique_ptr<Actions> captured;  // while it captures
 };
 struct Event {
     Context *context;
@@ -89,7 +95,7 @@ struct State {
     std::map<int, Context *> primary;
     std::map<int, int> retained;
     std::map<uintptr_t, size_t> memory;
-    std::set<void *> host, streams, events, modules;
+    std::set<void *> host, streams, events, modules, graphs;
     size_t used = 0;
 } &state = *new State;
 
@@ -128,9 +134,10 @@ struct Report {
         int contexts = 0;
         for (auto &entry : state.retained) contexts += entry.second;
         FILE *file = fopen(path, "w");
-        fprintf(file, "contexts %d arrays %zu pinned %zu streams %zu events %zu modules %zu\n",
+        fprintf(file, "contexts %d arrays %zu pinned %zu streams %zu events %zu modules %zu"
+                " graphs %zu\n",
                 contexts, state.memory.size(), state.host.size(), state.streams.size(),
-                state.events.size(), state.modules.size());
+                state.events.size(), state.modules.size(), state.graphs.size());
         fclose(file);
     }
 } report;

@@ -46,6 +46,56 @@ print(runtime.runtime().launches > 4)
 """
         assert run(program) == "True\n"
 
+    def test_passes_become_graphs(self, run, tmp_path):
+        (tmp_path / "net.prototxt").write_text(NET)
+        program = f"""
+import caffe_spn as caffe
+
+def passes(graphs):
+    caffe.set_cuda_graphs(graphs)
+    net = caffe.Net({str(tmp_path / "net.prototxt")!r}, caffe.TEST)
+    random = np.random.default_rng(1)
+    found = []
+    for _ in range(8):
+        for name in net.inputs:
+            net.blobs[name].data[...] = random.normal(size=net.blobs[name].shape)
+        net.forward()
+        net.blobs["prob"].diff[...] = random.normal(size=net.blobs["prob"].shape)
+        net.backward()
+        found += [net.blobs["prob"].data.copy(), net.blobs["g"].diff.copy()]
+    # Larger: the graphs are dropped, and destroyed before the next are made.
+    net.blobs["x"].reshape(3, 3, 9, 11)
+    net.blobs["g"].reshape(3, 36, 9, 11)
+    for _ in range(12):
+        net.forward()
+        net.backward()
+    return found
+
+caffe.set_mode_gpu()
+gpu = runtime.runtime()
+for expected, found in zip(passes(False), passes(True), strict=True):
+    np.testing.assert_array_equal(found, expected)
+# The same once more while that is collected: nothing of the first may be used.
+passes(True)
+print(gpu.graph_launches)
+"""
+        # Of 8 passes the last four, of 12 larger ones the last six, forward and backward, twice.
+        assert run(program) == f"{2 * 2 * (4 + 6)}\n"
+
+    def test_a_graph_that_the_device_is_lost_in(self, run, tmp_path):
+        (tmp_path / "net.prototxt").write_text(NET)
+        program = f"""
+import caffe_spn as caffe
+caffe.set_mode_gpu()
+net = caffe.Net({str(tmp_path / "net.prototxt")!r}, caffe.TEST)
+for _ in range(6):
+    net.forward()
+assert runtime.runtime().graph_launches
+runtime.runtime().launch("kernels.cu", "crash", 1, 1, None)
+refused(net.forward, DeviceLost)
+"""
+        assert "the GPU was lost: " in run(program, left=None)
+
     def test_a_solver_that_asks_for_a_gpu_trains_on_it(self, run, tmp_path):
         (tmp_path / "net.prototxt").write_text(LEARNER)
         (tmp_path / "solver.prototxt").write_text(SOLVER)
