@@ -30,8 +30,17 @@ class ZeroDiffs:
                 on_device.append(blob)
             else:
                 blob.zero_diff()
-        if on_device:
+        if not on_device:
+            return
+        from caffe_spn.cuda.driver import OutOfDeviceMemory
+
+        try:
             self._launch(on_device)
+        except OutOfDeviceMemory:
+            # Without room for the table: it may be the CPU that goes on from here.
+            self._counts = []
+            for blob in on_device:
+                blob.zero_diff()
 
     def _launch(self, blobs: Sequence[Blob]) -> None:
         from caffe_spn.cuda.runtime import runtime

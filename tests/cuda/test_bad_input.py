@@ -92,11 +92,17 @@ def test_a_device_lost_before_the_first_snapshot(gpu, emulated_only, tmp_path, m
     # What was clipped is on its way to the log then.
     caplog.set_level(logging.INFO, "caffe_spn")
     solver = solver_of(tmp_path, text="clip_gradients: 1")
-    solver.step(1)
-    Losing(monkeypatch, gpu.driver, "launch", 14)
+    forward = solver.net.layers[1].forward
+
+    def lose_later(bottom, top):
+        if solver.iter == 2:
+            Losing(monkeypatch, gpu.driver, "launch", 1)
+        forward(bottom, top)
+
+    monkeypatch.setattr(solver.net.layers[1], "forward", lose_later)
     with pytest.raises(DeviceLost) as raised:
         solver.step(9)
-    assert re.search(r"layer '\w+' \(\w+\)$", raised.value.where)
+    assert re.search(r"layer 'conv' \(Convolution\)$", raised.value.where)
     assert re.match(r"iteration \d was under way; this training has written no", raised.value.help)
 
 
