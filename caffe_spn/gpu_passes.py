@@ -10,6 +10,7 @@ access to a blob's memory is repeated.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from operator import is_
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # So many passes must have been equal before one is captured, and more after each graph that had to
 # be dropped: a net whose input always has another size is soon left alone.
 FIRST_PATIENCE, MOST_PATIENCE = 2, 256
+_one_capture = threading.Lock()
 
 
 class GraphedPass:
@@ -117,7 +119,7 @@ class GraphedPass:
         # So that nothing has to be copied up meanwhile.
         _repeat(self._record)
         try:
-            with _no_reading_on_the_host(gpu):
+            with _no_reading_on_the_host(gpu, net):
                 graph = capture(gpu, lambda: enqueue(True))
             circumstances = Circumstances(gpu, net, graph.record)
         except NotCaptured as error:
@@ -202,18 +204,22 @@ class Circumstances:
 
 
 @contextmanager
-def _no_reading_on_the_host(gpu) -> Iterator[None]:
+def _no_reading_on_the_host(gpu, net) -> Iterator[None]:
     """What a layer reads on the host now, a graph would never read again."""
+    for blob in _blobs(net):
+        # Or it could be read without asking the memory.
+        blob._forget_views()
 
     def refuse() -> None:
         if gpu.watcher is not None:
             gpu.watcher.refuse("reading on the host")
 
-    synced_memory.before_host_read = refuse
-    try:
-        yield
-    finally:
-        synced_memory.before_host_read = None
+    with _one_capture:
+        synced_memory.before_host_read = refuse
+        try:
+            yield
+        finally:
+            synced_memory.before_host_read = None
 
 
 def _repeat(record: Record) -> None:
@@ -225,14 +231,17 @@ def _repeat(record: Record) -> None:
 def _things(net) -> list:
     """What must be the very same objects: memory of blobs and work space of layers."""
     things = []
-    for blob in net._blobs:
+    for blob in _blobs(net):
         things += (blob.data_memory, blob.diff_memory)
     for layer in net.layers:
-        for blob in layer.blobs:
-            things += (blob.data_memory, blob.diff_memory)
-        for _, array in layer._gpu_workspaces.values():
-            things.append(array)
+        things += (array for _, array in layer._gpu_workspaces.values())
     return things
+
+
+def _blobs(net) -> Iterator[Blob]:
+    yield from net._blobs
+    for layer in net.layers:
+        yield from layer.blobs
 
 
 def _facts(net) -> tuple:

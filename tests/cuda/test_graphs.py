@@ -445,6 +445,36 @@ def test_a_layer_that_reads_on_the_host(mode):
     assert len({array.tobytes() for array in found}) == len(found)
 
 
+@pytest.mark.parametrize("part", ["data", "cpu_data"])
+def test_a_layer_that_reads_a_blob_that_is_on_the_host_only(part, types, mode):
+    @layer.register("Scaled", bottoms=("x", "scale"))
+    class Scaled(Layer):
+        def reshape(self, bottom, top):
+            top[0].reshape_like(bottom[0])
+
+        def forward_gpu(self, bottom, top):
+            from caffe_spn.cuda import pointwise
+
+            slope = float(getattr(bottom[1], part)[0])
+            pointwise.forward("relu", bottom[0].gpu_data, top[0].new_gpu_data, slope)
+
+    # As if it were one of the package's.
+    Scaled.__module__ = "caffe_spn.layers.scaled"
+    definition = """
+    layer { name: "in" type: "Input" top: "x" top: "s" input_param {
+      shape { dim: 3 } shape { dim: 1 } } }
+    layer { name: "m" type: "Scaled" bottom: "x" bottom: "s" top: "y" }
+    """
+    net = make(definition)
+    scale = net.blobs["s"].data
+    for number in range(PASSES_TO_A_GRAPH + 2):
+        net.blobs["x"].data[...] = -1
+        # A view that was kept is enough, as long as the device has never seen the blob.
+        scale[...] = 2 if number < PASSES_TO_A_GRAPH else 7
+        assert net.forward()["y"][0] == -scale[0]
+    assert net._forward_graph.refusal == "reading on the host"
+
+
 def test_float64_is_computed_on_the_host(mode):
     net = caffe.Net(text.parse(TWO % "TanH", caffe_pb2.NetParameter()), caffe.TEST, dtype=float)
     for number in range(6):
