@@ -1,5 +1,7 @@
 """A batch that does not fit on the GPU: what the error says, and what can be done after it."""
 
+import itertools
+import math
 import re
 from types import SimpleNamespace
 
@@ -146,3 +148,37 @@ def test_a_library_that_finds_no_room(gpu, emulated_only, tmp_path, monkeypatch)
     assert "33.6 MB were asked for; " in error.message
     # No smaller batch would help.
     assert error.help.startswith("no batch fits")
+
+
+def test_memory_that_is_short_at_any_moment_costs_no_value(
+    gpu, emulated_only, tmp_path, monkeypatch
+):
+    wanted = solver_of(tmp_path, text="clip_gradients: 5")
+    wanted.step(5)
+    allocate, left = gpu.driver.allocate, [math.inf]
+
+    def short(nbytes):
+        left[0] -= 1
+        # The first attempt, and the one after what was held has gone back.
+        if left[0] in (0, -1):
+            raise OutOfDeviceMemory("for once")
+        return allocate(nbytes)
+
+    monkeypatch.setattr(gpu.driver, "allocate", short)
+    raised = 0
+    for moment in itertools.count(1, 3):
+        caffe.set_mode_gpu()
+        left[0] = moment
+        solver = solver_of(tmp_path, text="clip_gradients: 5")
+        while solver.iter < 5:
+            try:
+                solver.step(5 - solver.iter)
+            except OutOfDeviceMemory as error:
+                raised += 1
+                assert error.where and error.help
+                if moment % 2:
+                    caffe.set_mode_cpu()
+        assert_equal(values(solver), values(wanted), rtol=1e-5)
+        if left[0] > 0:
+            break
+    assert raised > 5
