@@ -55,7 +55,7 @@ def numbers(monkeypatch):
 
 
 @pytest.fixture(params=["none", "first", "others", "all"])
-def gpu(request):
+def gpu(request, emulated_only):
     """The runtime; which of its streams do everything as late as they may."""
     if compiler() is None:
         pytest.skip("there is no g++ to compile the kernels for the CPU with")

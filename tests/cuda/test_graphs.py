@@ -170,15 +170,13 @@ def test_a_step_is_two_launches_and_its_values_follow_the_input(mode):
 def test_a_launched_step_copies_inputs_up_and_the_loss_down(twins, monkeypatch):
     (net, _), gpu = twins.nets, twins.gpu
     set_cuda_graphs(True)
-    for _ in range(2):  # the second makes the table of the diffs that are set to zero
-        step(net, 1, read=False)
+    feed(net, 1)
     launched = []
     monkeypatch.setattr(gpu.driver, "launch", lambda *arguments: launched.append(arguments))
     before = gpu.uploads, gpu.downloads, gpu.launches
-    step(net, 2, read=False)
+    net.forward_backward()
     assert (gpu.uploads - before[0], gpu.downloads - before[1]) == (2, 1)
-    assert len(launched) == 1, "what sets diffs to zero"
-    assert gpu.launches - before[2] > 20, "those in graphs are counted"
+    assert not launched and gpu.launches - before[2] > 20, "those in graphs are counted"
 
 
 def test_a_forward_pass_of_a_test_net(mode):
@@ -315,7 +313,7 @@ def test_after_many_changes(twins, monkeypatch):
             graphed._patience = 1
 
 
-def test_memory_is_not_kept_when_a_net_grows(mode):
+def test_memory_is_not_kept_when_a_net_grows(mode, emulated_only):
     net = make()
     set_cuda_graphs(True)
     for seed in range(PASSES_TO_A_GRAPH + 1):
@@ -334,7 +332,7 @@ def test_memory_is_not_kept_when_a_net_grows(mode):
     assert not mode.driver.graphs
 
 
-def test_graphs_go_with_their_net(twins):
+def test_graphs_go_with_their_net(twins, emulated_only):
     set_cuda_graphs(True)
     assert len(twins.gpu.driver.graphs) == 2
     twins.nets.clear()
@@ -342,7 +340,7 @@ def test_graphs_go_with_their_net(twins):
     assert not twins.gpu.driver.graphs
 
 
-def test_switched_off_and_on_again(twins):
+def test_switched_off_and_on_again(twins, emulated_only):
     net, _ = twins.nets
     set_cuda_graphs(False)
     launched = twins.gpu.graph_launches
