@@ -88,6 +88,22 @@ def test_memory_that_moved(gpu, blobs):
     assert not any(blob.diff.any() for blob in blobs)
 
 
+def test_without_room_for_the_table(gpu, blobs, emulated_only):
+    zero = ZeroDiffs(blobs)
+    fill_on_device(blobs)
+    memory = gpu.driver.memory
+    total, memory.total = memory.total, 0
+    held = gpu.memory.in_use
+    launches = gpu.launches
+    zero.run()
+    assert gpu.launches == launches and gpu.memory.in_use == held, "one by one"
+    memory.total = total
+    assert not any(blob.diff.any() for blob in blobs)
+    fill_on_device(blobs)
+    zero.run()
+    assert gpu.launches == launches + 1
+
+
 def test_another_device(gpu, blobs, emulated_only):
     zero = ZeroDiffs(blobs)
     fill_on_device(blobs)
