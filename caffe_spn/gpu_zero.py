@@ -23,7 +23,7 @@ class ZeroDiffs:
         self._counts: list[int] = []
 
     def run(self) -> None:
-        """Set them to zero; nothing is copied or waited for."""
+        """Set them to zero; the table is copied up where it has changed, nothing else is."""
         on_device = []
         for blob in self._blobs:
             if blob.diff_memory.device_ahead >= blob.count > 0 and blob.dtype == np.float32:
