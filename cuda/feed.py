@@ -75,8 +75,9 @@ class Feed:
     def drop(self) -> None:
         """Give the memory up; a batch that is under way is lost."""
         if self._arrays and not self.gpu.closed and self.gpu.driver.lost is None:
-            # Who gets the memory next computes in it after the upload.
-            self.gpu.wait(self._arrived)
+            # Who gets the memory next computes in it after the upload. Garbage may be collected at
+            # any time, also while a graph is captured.
+            self.gpu.wait(self._arrived, self.gpu.main_stream)
         self.under_way = False
         self._arrays, self._buffers = [], []
 

@@ -239,6 +239,19 @@ class Runtime:
         return self._stream if watcher is None or watcher.stream is None else watcher.stream
 
     @property
+    def main_stream(self):
+        """What `stream` is while no graph is captured."""
+        return self._stream
+
+    def _entered(self, stream):
+        """A stream, or the one that is computed on, for an event: no graph contains any."""
+        self.enter()
+        watcher = self._thread.watcher
+        if watcher is not None and (stream is None or stream is watcher.stream):
+            watcher.refuse("an event")
+        return self.stream if stream is None else stream
+
+    @property
     def watcher(self):
         """What writes down what this thread enqueues; see `caffe_spn.cuda.graphs`."""
         return self._thread.watcher
@@ -262,13 +275,11 @@ class Runtime:
 
     def record(self, event, stream=None) -> None:
         """Let `event` happen when what is enqueued so far (on `self.stream`) is done."""
-        self._enter_now("an event")
-        self.driver.record(event, self.stream if stream is None else stream)
+        self.driver.record(event, self._entered(stream))
 
     def wait(self, event, stream=None) -> None:
         """Let what is enqueued from now on (on `self.stream`) wait for `event`; returns at once."""
-        self._enter_now("an event")
-        self.driver.wait(self.stream if stream is None else stream, event)
+        self.driver.wait(self._entered(stream), event)
 
     def synchronize(self, what=None) -> None:
         """Wait for a stream or an event; by default for all that was enqueued on `self.stream`."""

@@ -8,6 +8,7 @@ import pytest
 import caffe_spn as caffe
 from caffe_spn import DeviceError, Layer, layer
 from caffe_spn.cuda import libraries, runtime
+from caffe_spn.cuda.feed import Feed
 from caffe_spn.cuda.graphs import NotCaptured, Record, capture, set_cuda_graphs
 from caffe_spn.proto import caffe_pb2, text
 from tests.cuda.emulation.build import EmulationError
@@ -519,6 +520,13 @@ def test_what_cannot_be_captured(what, gpu):
         capture(gpu, calls[what])
     # The runtime is as it was.
     calls[what]()
+
+
+def test_a_feed_may_go_while_a_graph_is_captured(gpu):
+    sent = Feed(gpu, 1)
+    sent.send([np.ones(3, np.float32)])
+    capture(gpu, sent.drop)
+    assert not sent.under_way
 
 
 def test_what_is_captured_is_not_done_yet(gpu):
