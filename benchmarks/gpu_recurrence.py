@@ -17,7 +17,7 @@ from benchmarks.gpu_parts import Parts, markdown
 from benchmarks.gpu_peers import Lines, Torch
 from benchmarks.gpu_recurrence_rows import EXPLANATION, HEADERS, Row
 from caffe_spn.cuda import gate_recurrent, spatial_propagation
-from caffe_spn.cuda.compiler import compile_cubin
+from caffe_spn.cuda.compiling.compiler import compile_cubin
 from caffe_spn.cuda.recurrence import LAYOUTS, ONE_WARP, SEVERAL_WARPS, choose
 
 KINDS: tuple[type[Case], ...] = (LeftRight, TopBottom, Fused)

@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from caffe_spn.cuda import cache, nvcc
-from caffe_spn.cuda.compiler import SOURCES, entry
-from caffe_spn.cuda.compiler_base import FLAGS, Program
+from caffe_spn.cuda.compiling import cache, nvcc
+from caffe_spn.cuda.compiling.compiler import SOURCES, entry
+from caffe_spn.cuda.compiling.compiler_base import FLAGS, Program
 from caffe_spn.cuda.precompile import variants
 
 # Turing, and the two data-centre GPUs whose numbers stand for their generations.

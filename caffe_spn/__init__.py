@@ -48,8 +48,8 @@ _LAZY = {
     "coord_map": ("caffe_spn.coord_map", None),
     "pycaffe": ("caffe_spn.pycaffe", None),
     "Timer": ("caffe_spn.timer", "Timer"),
-    "set_cuda_graphs": ("caffe_spn.cuda.graphs", "set_cuda_graphs"),
-    "set_tf32": ("caffe_spn.cuda.libraries", "set_tf32"),
+    "set_cuda_graphs": ("caffe_spn.cuda.device.graphs", "set_cuda_graphs"),
+    "set_tf32": ("caffe_spn.cuda.nvidia.libraries", "set_tf32"),
     **{
         name: ("caffe_spn.nccl", name)
         for name in (

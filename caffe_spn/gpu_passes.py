@@ -22,7 +22,7 @@ from caffe_spn.gpu_layer import GpuLayer
 from caffe_spn.training_log import logger
 
 if TYPE_CHECKING:
-    from caffe_spn.cuda.graphs import Graph, Record
+    from caffe_spn.cuda.device.graphs import Graph, Record
 
 # So many passes must have been equal before one is captured, and more after each graph that had to
 # be dropped: a net whose input always has another size is soon left alone.
@@ -71,7 +71,7 @@ class GraphedPass:
         bool
             Whether a graph was launched.
         """
-        from caffe_spn.cuda.graphs import cuda_graphs
+        from caffe_spn.cuda.device.graphs import cuda_graphs
         from caffe_spn.cuda.runtime import runtime
 
         gpu = runtime()
@@ -99,7 +99,7 @@ class GraphedPass:
         logger.info("no CUDA graph of %s (%s): %s", net.name, self._method, reason)
 
     def _observe(self, gpu, net, enqueue) -> None:
-        from caffe_spn.cuda.graphs import NotCaptured, Record, observed
+        from caffe_spn.cuda.device.graphs import NotCaptured, Record, observed
 
         with observed(gpu, Record()) as record:
             enqueue(False)
@@ -114,7 +114,7 @@ class GraphedPass:
 
     def _capture(self, gpu, net, enqueue) -> bool:
         """Whether there is a graph now."""
-        from caffe_spn.cuda.graphs import NotCaptured, capture
+        from caffe_spn.cuda.device.graphs import NotCaptured, capture
 
         # So that nothing has to be copied up meanwhile.
         _repeat(self._record)
@@ -142,7 +142,7 @@ class GraphedPass:
             watch(layer)
 
     def _check_layers(self, net) -> None:
-        from caffe_spn.cuda.graphs import NotCaptured
+        from caffe_spn.cuda.device.graphs import NotCaptured
 
         forward = self._method == "forward_gpu"
         for i, layer in enumerate(net.layers):
@@ -173,7 +173,7 @@ class Circumstances:
     """
 
     def __init__(self, gpu, net, record: Record):
-        from caffe_spn.cuda.graphs import NotCaptured
+        from caffe_spn.cuda.device.graphs import NotCaptured
 
         self._gpu = gpu
         self._scratch = record.scratch if gpu.current_scratch is not None else None
@@ -246,7 +246,7 @@ def _blobs(net) -> Iterator[Blob]:
 
 def _facts(net) -> tuple:
     """What must be equal: shapes, what runs backward and where, and how products are computed."""
-    from caffe_spn.cuda.libraries import tf32
+    from caffe_spn.cuda.nvidia.libraries import tf32
 
     return (
         tf32(),

@@ -57,7 +57,7 @@ def advise(error: CaffeSpnError, net) -> None:
     net : Net
         What ran.
     """
-    from caffe_spn.cuda.driver import OutOfDeviceMemory
+    from caffe_spn.cuda.device.driver import OutOfDeviceMemory
 
     if not isinstance(error, OutOfDeviceMemory):
         return

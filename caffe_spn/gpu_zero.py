@@ -32,7 +32,7 @@ class ZeroDiffs:
                 blob.zero_diff()
         if not on_device:
             return
-        from caffe_spn.cuda.driver import OutOfDeviceMemory
+        from caffe_spn.cuda.device.driver import OutOfDeviceMemory
 
         try:
             self._launch(on_device)

@@ -99,7 +99,7 @@ def after_a_loss(solver) -> Iterator[None]:
     try:
         yield
     except DeviceError as error:
-        from caffe_spn.cuda.driver import ONLY_THE_CPU, DeviceLost
+        from caffe_spn.cuda.device.driver import ONLY_THE_CPU, DeviceLost
 
         if isinstance(error, DeviceLost):
             state = solver.newest_state

@@ -186,7 +186,7 @@ class SyncedMemory:
             self._gpu.before_close.append(_leave_device)
 
     def _upload(self) -> None:
-        from caffe_spn.cuda.staging import upload
+        from caffe_spn.cuda.device.staging import upload
 
         with self._moving:
             ahead = self.host_ahead

@@ -14,10 +14,11 @@ from __future__ import annotations
 import functools
 import math
 
-from caffe_spn.cuda import convolution_columns, depthwise, im2col, libraries, scale
+from caffe_spn.cuda import convolution_columns, depthwise, im2col, scale
 from caffe_spn.cuda.arguments import check
 from caffe_spn.cuda.array import DeviceArray
-from caffe_spn.cuda.cudnn_descriptors import NotSupported
+from caffe_spn.cuda.nvidia import libraries
+from caffe_spn.cuda.nvidia.cudnn_descriptors import NotSupported
 from caffe_spn.cuda.runtime import runtime
 from caffe_spn.errors import ShapeError
 

@@ -18,8 +18,8 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from caffe_spn.cuda import cache
-from caffe_spn.cuda.compiler import SOURCES, compile_cubin
+from caffe_spn.cuda.compiling import cache
+from caffe_spn.cuda.compiling.compiler import SOURCES, compile_cubin
 from caffe_spn.errors import CaffeSpnError
 
 

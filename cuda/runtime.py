@@ -16,9 +16,9 @@ import gc
 import os
 import threading
 
-from caffe_spn.cuda.devices import checked, megabytes
-from caffe_spn.cuda.driver import Driver
-from caffe_spn.cuda.opened import Runtime, every_runtime
+from caffe_spn.cuda.device.devices import checked, megabytes
+from caffe_spn.cuda.device.driver import Driver
+from caffe_spn.cuda.device.opened import Runtime, every_runtime
 from caffe_spn.errors import DeviceError
 
 # Threads of a block, and the most blocks, of kernels that stride over all elements.
@@ -98,7 +98,7 @@ def open_device(ordinal: int = 0) -> Runtime:
 
 
 def _pycuda() -> Driver:
-    from caffe_spn.cuda.pycuda_driver import PyCudaDriver
+    from caffe_spn.cuda.device.pycuda_driver import PyCudaDriver
 
     return PyCudaDriver()
 

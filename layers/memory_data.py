@@ -91,8 +91,8 @@ class MemoryData(Layer):
             blob.data[...] = values
 
     def forward_gpu(self, bottom, top):
+        from caffe_spn.cuda.device.staging import upload
         from caffe_spn.cuda.runtime import runtime
-        from caffe_spn.cuda.staging import upload
 
         for blob, values in zip(top, self._next_batch(), strict=True):
             upload(runtime(), blob.new_gpu_data, values)

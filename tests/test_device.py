@@ -7,8 +7,8 @@ import pytest
 import caffe_spn
 from caffe_spn import device
 from caffe_spn.cuda import runtime
-from caffe_spn.cuda.compiler_base import CompileError, CompilerUnusable
-from caffe_spn.cuda.driver import DeviceLost, OutOfDeviceMemory
+from caffe_spn.cuda.compiling.compiler_base import CompileError, CompilerUnusable
+from caffe_spn.cuda.device.driver import DeviceLost, OutOfDeviceMemory
 from caffe_spn.errors import DeviceError
 from tests.cuda.host_driver import HostDriver
 
@@ -16,7 +16,7 @@ from tests.cuda.host_driver import HostDriver
 @pytest.fixture
 def no_gpu(monkeypatch):
     """PyCUDA cannot be imported, whatever this machine has."""
-    from caffe_spn.cuda import pycuda_import
+    from caffe_spn.cuda.device import pycuda_import
 
     def fail():
         raise ImportError("libcuda.so.1: cannot open shared object file")

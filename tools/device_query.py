@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 
-from caffe_spn.cuda.pycuda_import import DRIVER_HELP, PYCUDA_HELP, driver_version
+from caffe_spn.cuda.device.pycuda_import import DRIVER_HELP, PYCUDA_HELP, driver_version
 from caffe_spn.errors import DeviceError
 from caffe_spn.tools import arguments
 
@@ -58,7 +58,7 @@ def _cpu() -> Iterator[tuple[str, str]]:
 
 def _gpus() -> Iterator[tuple[str, str]]:
     """The driver, PyCUDA, and the devices, each as far as it can be asked without the others."""
-    from caffe_spn.cuda.pycuda_driver import PyCudaDriver
+    from caffe_spn.cuda.device.pycuda_driver import PyCudaDriver
 
     version = driver_version()
     yield "NVIDIA driver", f"for CUDA {version}" if version else f"not found; {DRIVER_HELP}"
@@ -82,8 +82,9 @@ def _gpus() -> Iterator[tuple[str, str]]:
 
 def _software() -> Iterator[tuple[str, str]]:
     """What compiles kernels, and NVIDIA's libraries."""
-    from caffe_spn.cuda import libraries, nvcc, nvrtc
-    from caffe_spn.cuda.cache import cache_dir
+    from caffe_spn.cuda.compiling import nvcc, nvrtc
+    from caffe_spn.cuda.compiling.cache import cache_dir
+    from caffe_spn.cuda.nvidia import libraries
 
     compilers = {"nvcc": _found(nvcc.find), "NVRTC": _found(nvrtc.find)}
     if not any(compilers.values()):

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from caffe_spn.cuda.driver import DeviceLost
+from caffe_spn.cuda.device.driver import DeviceLost
 from caffe_spn.errors import CaffeSpnError
 from caffe_spn.tools import arguments
 

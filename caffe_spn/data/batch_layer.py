@@ -12,7 +12,7 @@ from caffe_spn.layer import Layer
 from caffe_spn.proto import caffe_pb2
 
 if TYPE_CHECKING:
-    from caffe_spn.cuda.feed import Feed
+    from caffe_spn.cuda.device.feed import Feed
 
 
 class BatchLayer(Layer):
@@ -23,7 +23,7 @@ class BatchLayer(Layer):
     Notes
     -----
     On a GPU the next batch is uploaded while the device computes with this one; see
-    `caffe_spn.cuda.feed`.
+    `caffe_spn.cuda.device.feed`.
     """
 
     _batches: Prefetcher | None = None
@@ -74,7 +74,7 @@ class BatchLayer(Layer):
             blob.data[...] = values
 
     def forward_gpu(self, bottom, top) -> None:
-        from caffe_spn.cuda.feed import Feed
+        from caffe_spn.cuda.device.feed import Feed
         from caffe_spn.cuda.runtime import runtime
 
         if self._feed is None or self._feed.gpu is not runtime():

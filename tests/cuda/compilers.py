@@ -2,8 +2,8 @@
 
 import pytest
 
-from caffe_spn.cuda import nvcc, nvrtc
-from caffe_spn.cuda.compiler_base import Compiler
+from caffe_spn.cuda.compiling import nvcc, nvrtc
+from caffe_spn.cuda.compiling.compiler_base import Compiler
 
 
 def real(name):

@@ -47,7 +47,7 @@ def gpu(request, primary_context):
     and less memory.
     """
     if request.config.getoption("--gpu"):
-        from caffe_spn.cuda.pycuda_driver import PyCudaDriver
+        from caffe_spn.cuda.device.pycuda_driver import PyCudaDriver
 
         driver = PyCudaDriver()
     elif compiler() is None:

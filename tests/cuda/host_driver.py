@@ -6,7 +6,7 @@ import ctypes
 
 import numpy as np
 
-from caffe_spn.cuda.driver import DeviceInfo, Driver, OutOfDeviceMemory
+from caffe_spn.cuda.device.driver import DeviceInfo, Driver, OutOfDeviceMemory
 
 
 class Named:

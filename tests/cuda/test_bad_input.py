@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import caffe_spn as caffe
-from caffe_spn.cuda import libraries
-from caffe_spn.cuda.driver import DeviceLost
+from caffe_spn.cuda.device.driver import DeviceLost
+from caffe_spn.cuda.nvidia import libraries
 from caffe_spn.errors import TrainingError, WeightsError
 from tests.cuda.recorder import Recorder
 from tests.cuda.small_training import assert_equal, solver_of, values

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import registers
-from caffe_spn.cuda.compiler import SOURCES
-from caffe_spn.cuda.compiler_base import CompileError, Program
+from caffe_spn.cuda.compiling.compiler import SOURCES
+from caffe_spn.cuda.compiling.compiler_base import CompileError, Program
 from tests.cuda.compilers import real
 
 CASES = registers.cases()

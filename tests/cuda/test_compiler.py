@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from caffe_spn.cuda import compiler
-from caffe_spn.cuda.compiler_base import CompileError, CompilerUnusable
+from caffe_spn.cuda.compiling import compiler
+from caffe_spn.cuda.compiling.compiler_base import CompileError, CompilerUnusable
 from caffe_spn.errors import DeviceError
 from tests.cuda.compilers import StandIn, real
 

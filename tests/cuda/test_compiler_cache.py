@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from caffe_spn.cuda import cache
+from caffe_spn.cuda.compiling import cache
 
 CODE = bytes(range(256)) * 40
 
@@ -61,7 +61,7 @@ def test_any_entry_that_begins_so(folder):
 
 WRITER = """
 import sys
-from caffe_spn.cuda import cache
+from caffe_spn.cuda.compiling import cache
 code = bytes([int(sys.argv[1])]) * 300_000
 for _ in range(100):
     cache.store("shared-1", code)

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from caffe_spn.cuda import nvcc
-from caffe_spn.cuda.compiler import compile_cubin
-from caffe_spn.cuda.compiler_base import CompilerUnusable, Program
+from caffe_spn.cuda.compiling import nvcc
+from caffe_spn.cuda.compiling.compiler import compile_cubin
+from caffe_spn.cuda.compiling.compiler_base import CompilerUnusable, Program
 from caffe_spn.errors import DeviceError
 from tests.cuda.compilers import real
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from caffe_spn.cuda import libraries, nvrtc
-from caffe_spn.cuda.compiler_base import CompilerUnusable
+from caffe_spn.cuda.compiling import nvrtc
+from caffe_spn.cuda.compiling.compiler_base import CompilerUnusable
+from caffe_spn.cuda.nvidia import libraries
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 
 import caffe_spn
 from caffe_spn.cpu.convolution_geometry import Geometry
-from caffe_spn.cuda import convolution, convolution_columns, libraries
+from caffe_spn.cuda import convolution, convolution_columns
+from caffe_spn.cuda.nvidia import libraries
 from caffe_spn.errors import DeviceError, ShapeError
 from tests import golden_cases
 from tests.cuda import both_devices

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from caffe_spn.cpu import convolution_numpy
 from caffe_spn.cpu.convolution_geometry import Geometry
-from caffe_spn.cuda import convolution, libraries
+from caffe_spn.cuda import convolution
+from caffe_spn.cuda.nvidia import libraries
 from tests.cuda.arrays import down, empty, normal, up
 
 

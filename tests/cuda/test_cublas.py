@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from caffe_spn.cuda import libraries
-from caffe_spn.cuda.cublas import Cublas
-from caffe_spn.cuda.driver import DeviceLost
+from caffe_spn.cuda.device.driver import DeviceLost
+from caffe_spn.cuda.nvidia import libraries
+from caffe_spn.cuda.nvidia.cublas import Cublas
 from caffe_spn.errors import DeviceError, ShapeError
 from tests.cuda.recorder import Recorder
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from caffe_spn.cuda import runtime
-from caffe_spn.cuda.driver import OutOfDeviceMemory
+from caffe_spn.cuda.device.driver import OutOfDeviceMemory
 from tests.cuda.emulation.arrays import to_device, to_host
 from tests.cuda.emulation.build import EmulationError
 from tests.cuda.emulation.driver import EmulatedDriver

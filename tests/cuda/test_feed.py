@@ -7,7 +7,8 @@ import pytest
 
 import caffe_spn as caffe
 from caffe_spn import DataError, layer
-from caffe_spn.cuda import feed, runtime
+from caffe_spn.cuda import runtime
+from caffe_spn.cuda.device import feed
 from caffe_spn.data.batch_layer import BatchLayer
 from caffe_spn.net import Net
 from caffe_spn.proto import caffe_pb2, text

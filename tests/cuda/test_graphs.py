@@ -7,9 +7,10 @@ import pytest
 
 import caffe_spn as caffe
 from caffe_spn import DeviceError, Layer, layer
-from caffe_spn.cuda import libraries, runtime
-from caffe_spn.cuda.feed import Feed
-from caffe_spn.cuda.graphs import NotCaptured, Record, capture, set_cuda_graphs
+from caffe_spn.cuda import runtime
+from caffe_spn.cuda.device.feed import Feed
+from caffe_spn.cuda.device.graphs import NotCaptured, Record, capture, set_cuda_graphs
+from caffe_spn.cuda.nvidia import libraries
 from caffe_spn.proto import caffe_pb2, text
 from tests.cuda.emulation.build import EmulationError
 from tests.golden_cases import case_id, cases, copied, param_blob, part
@@ -38,7 +39,7 @@ PASSES_TO_A_GRAPH = 5
 
 @pytest.fixture(autouse=True)
 def back_to_default(monkeypatch):
-    from caffe_spn.cuda import graphs
+    from caffe_spn.cuda.device import graphs
 
     monkeypatch.setattr(graphs, "_allowed", True)
 
@@ -354,7 +355,7 @@ def test_switched_off_and_on_again(twins, emulated_only):
 
 @pytest.mark.parametrize("value, used", [("0", False), ("1", True), (None, True)])
 def test_environment(value, used, monkeypatch):
-    from caffe_spn.cuda import graphs
+    from caffe_spn.cuda.device import graphs
 
     monkeypatch.setattr(graphs, "_allowed", None)
     monkeypatch.delenv("CAFFE_SPN_CUDA_GRAPHS", raising=False)

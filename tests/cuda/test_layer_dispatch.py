@@ -7,7 +7,7 @@ import pytest
 
 import caffe_spn
 from caffe_spn import DeviceError, Layer, Net, gpu_layer, layer, register
-from caffe_spn.cuda.driver import OutOfDeviceMemory
+from caffe_spn.cuda.device.driver import OutOfDeviceMemory
 from caffe_spn.layer import create_layer
 from caffe_spn.proto import caffe_pb2, text
 

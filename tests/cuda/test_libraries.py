@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import caffe_spn
-from caffe_spn.cuda import libraries
+from caffe_spn.cuda.nvidia import libraries
 from caffe_spn.errors import DeviceError
 from tests.cuda.recorder import Recorder
 
@@ -189,7 +189,7 @@ def test_tf32(monkeypatch):
 
 def test_nothing_is_imported_to_find_them():
     code = (
-        "import sys; from caffe_spn.cuda import libraries; libraries.find('cudnn');"
+        "import sys; from caffe_spn.cuda.nvidia import libraries; libraries.find('cudnn');"
         "assert 'torch' not in sys.modules and 'numba' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from caffe_spn.cuda import memory
-from caffe_spn.cuda.driver import OutOfDeviceMemory
-from caffe_spn.cuda.memory import Pool
+from caffe_spn.cuda.device import memory
+from caffe_spn.cuda.device.driver import OutOfDeviceMemory
+from caffe_spn.cuda.device.memory import Pool
 from tests.cuda.host_driver import HostDriver
 
 MB = 1 << 20

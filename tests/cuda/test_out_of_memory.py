@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import caffe_spn as caffe
-from caffe_spn.cuda import libraries, solver_update
-from caffe_spn.cuda.driver import OutOfDeviceMemory
-from caffe_spn.cuda.memory import Pool
+from caffe_spn.cuda import solver_update
+from caffe_spn.cuda.device.driver import OutOfDeviceMemory
+from caffe_spn.cuda.device.memory import Pool
+from caffe_spn.cuda.nvidia import libraries
 from tests.cuda.recorder import Recorder
 from tests.cuda.small_training import BATCH, HEAVY, assert_equal, solver_of, values
 

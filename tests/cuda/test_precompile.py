@@ -2,7 +2,8 @@
 
 import pytest
 
-from caffe_spn.cuda import compiler, precompile
+from caffe_spn.cuda import precompile
+from caffe_spn.cuda.compiling import compiler
 from tests.cuda.compilers import StandIn
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from caffe_spn.cuda.pycuda_graphs import Graphs
+from caffe_spn.cuda.device.pycuda_graphs import Graphs
 from caffe_spn.errors import DeviceError
 from tests.cuda.recorder import Recorder
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from caffe_spn.cuda import pycuda_import
+from caffe_spn.cuda.device import pycuda_import
 from caffe_spn.errors import DeviceError
 
 

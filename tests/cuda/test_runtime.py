@@ -12,9 +12,9 @@ import pytest
 
 from caffe_spn.cuda import runtime
 from caffe_spn.cuda.array import DeviceArray
-from caffe_spn.cuda.devices import checked
-from caffe_spn.cuda.driver import DeviceLost, OutOfDeviceMemory
-from caffe_spn.cuda.programs import Arguments
+from caffe_spn.cuda.device.devices import checked
+from caffe_spn.cuda.device.driver import DeviceLost, OutOfDeviceMemory
+from caffe_spn.cuda.device.programs import Arguments
 from caffe_spn.cuda.runtime import blocks
 from caffe_spn.errors import DeviceError, ShapeError
 from tests.cuda.host_driver import HostDriver

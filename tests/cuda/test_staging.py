@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from caffe_spn import Blob
-from caffe_spn.cuda import runtime, staging
+from caffe_spn.cuda import runtime
+from caffe_spn.cuda.device import staging
 from tests.cuda.host_driver import HostDriver
 
 

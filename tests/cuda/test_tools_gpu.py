@@ -9,8 +9,9 @@ from skimage.io import imsave
 
 import caffe_spn as caffe
 from caffe_spn import device
-from caffe_spn.cuda import pycuda_import, runtime
-from caffe_spn.cuda.driver import DeviceLost
+from caffe_spn.cuda import runtime
+from caffe_spn.cuda.device import pycuda_import
+from caffe_spn.cuda.device.driver import DeviceLost
 from caffe_spn.errors import DeviceError
 from caffe_spn.tools import main as cli
 from tests.cuda.host_driver import HostDriver
@@ -199,7 +200,7 @@ def test_a_gpu_that_is_not_there(gpu, emulated_only, folder, capsys, command):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_gpu_at_all(monkeypatch, folder, capsys, command):
     monkeypatch.setattr(HostDriver, "devices", lambda self: [])
-    monkeypatch.setattr("caffe_spn.cuda.pycuda_driver.PyCudaDriver", HostDriver)
+    monkeypatch.setattr("caffe_spn.cuda.device.pycuda_driver.PyCudaDriver", HostDriver)
     before = runtime.install(None)
     try:
         shown = run(capsys, *COMMANDS[command], "--gpu", "0", code=1)

@@ -16,7 +16,7 @@ HEADINGS = re.findall(r"^### (.*)$", TROUBLE, re.MULTILINE)
 def messages():
     """All strings in the GPU path's sources; what is filled in stands as {}."""
     found = []
-    for path in (ROOT / "cuda").glob("*.py"):
+    for path in (ROOT / "cuda").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)

@@ -7,8 +7,11 @@ import pytest
 
 import caffe_spn as caffe
 from caffe_spn import device
-from caffe_spn.cuda import libraries, nvcc, nvrtc, pycuda_driver, pycuda_import, runtime
-from caffe_spn.cuda.driver import DeviceLost
+from caffe_spn.cuda import runtime
+from caffe_spn.cuda.compiling import nvcc, nvrtc
+from caffe_spn.cuda.device import pycuda_driver, pycuda_import
+from caffe_spn.cuda.device.driver import DeviceLost
+from caffe_spn.cuda.nvidia import libraries
 from caffe_spn.errors import DeviceError
 from caffe_spn.tools import arguments, device_query, train
 from caffe_spn.tools import main as cli

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from caffe_spn.cuda.array import DeviceArray
-from caffe_spn.cuda.cudnn import Cudnn
+from caffe_spn.cuda.nvidia.cudnn import Cudnn
 from tests.cuda.cudnn.library import GEOMETRY, MEMORY, PASSES, SCRATCH, STREAM, Library
 
 

@@ -2,7 +2,7 @@
 
 from caffe_spn.cpu.convolution_geometry import Geometry
 from caffe_spn.cuda.array import DeviceArray
-from caffe_spn.cuda.cudnn_choice import Result
+from caffe_spn.cuda.nvidia.cudnn_choice import Result
 from tests.cuda.recorder import Recorder
 
 STREAM, SCRATCH, MEMORY = 0x57, 0x7F0000900000, 8 << 30

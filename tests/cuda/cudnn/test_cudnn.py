@@ -3,10 +3,10 @@
 import pytest
 
 from caffe_spn.cpu.convolution_geometry import Geometry
-from caffe_spn.cuda import libraries
 from caffe_spn.cuda.array import DeviceArray
-from caffe_spn.cuda.cudnn import Cudnn
-from caffe_spn.cuda.driver import DeviceLost
+from caffe_spn.cuda.device.driver import DeviceLost
+from caffe_spn.cuda.nvidia import libraries
+from caffe_spn.cuda.nvidia.cudnn import Cudnn
 from caffe_spn.errors import DeviceError
 from tests.cuda.cudnn.library import ARRAYS, GEOMETRY, SCRATCH, STREAM, Library, W, X, Y, result
 

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from caffe_spn.cuda import cudnn_choice, libraries
-from caffe_spn.cuda.cudnn import Cudnn
-from caffe_spn.cuda.cudnn_choice import Result
-from caffe_spn.cuda.cudnn_descriptors import NotSupported
+from caffe_spn.cuda.nvidia import cudnn_choice, libraries
+from caffe_spn.cuda.nvidia.cudnn import Cudnn
+from caffe_spn.cuda.nvidia.cudnn_choice import Result
+from caffe_spn.cuda.nvidia.cudnn_descriptors import NotSupported
 from caffe_spn.errors import DeviceError
 from tests.cuda.cudnn.library import (
     ARRAYS,

@@ -5,9 +5,9 @@ import itertools
 import pytest
 
 from caffe_spn.cpu.convolution_geometry import Geometry
-from caffe_spn.cuda import cudnn_choice, cudnn_descriptors, libraries
-from caffe_spn.cuda.cudnn import Cudnn, check_version
-from caffe_spn.cuda.cudnn_descriptors import FMA_MATH, Descriptors, NotSupported
+from caffe_spn.cuda.nvidia import cudnn_choice, cudnn_descriptors, libraries
+from caffe_spn.cuda.nvidia.cudnn import Cudnn, check_version
+from caffe_spn.cuda.nvidia.cudnn_descriptors import FMA_MATH, Descriptors, NotSupported
 from caffe_spn.errors import DeviceError
 
 SQUARES = itertools.product((1, 3, 4), (1, 2, 5), (0, 1, 3), (1, 2), (1, 3))

@@ -8,7 +8,7 @@ every access out of bounds and every race of two threads of a block. It says not
     cuda_emulation.h    the language; the headers beside it are its parts
     build.py            .cu to .so
     memory.py           device memory, with guards
-    driver.py           caffe_spn.cuda.driver.Driver
+    driver.py           caffe_spn.cuda.device.driver.Driver
     strict.py           a Runtime whose arrays never reuse memory
     blas.py             NumPy in the place of cuBLAS and cuDNN
     sanitizers.py       Python under the sanitizers

@@ -12,9 +12,9 @@ import numpy as np
 
 from caffe_spn.cpu import convolution_numpy
 from caffe_spn.cuda.array import DeviceArray
-from caffe_spn.cuda.cublas import check_sizes
-from caffe_spn.cuda.cudnn_descriptors import NotSupported
-from caffe_spn.cuda.libraries import Missing
+from caffe_spn.cuda.nvidia.cublas import check_sizes
+from caffe_spn.cuda.nvidia.cudnn_descriptors import NotSupported
+from caffe_spn.cuda.nvidia.libraries import Missing
 from tests.cuda.emulation.memory import view
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from caffe_spn.cuda.cache import cache_dir
+from caffe_spn.cuda.compiling.cache import cache_dir
 from caffe_spn.errors import DeviceError
 
 HERE = Path(__file__).parent

@@ -1,4 +1,4 @@
-"""caffe_spn.cuda.driver.Driver without a GPU: kernels run on the CPU when they are launched."""
+"""Driver of caffe_spn.cuda.device without a GPU: kernels run on the CPU when launched."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from caffe_spn.cuda.driver import DeviceInfo, Driver
+from caffe_spn.cuda.device.driver import DeviceInfo, Driver
 from tests.cuda.emulation.build import CUDA, HERE, EmulationError, Launch, Module
 from tests.cuda.emulation.memory import Memory, view
 

@@ -10,7 +10,7 @@ from collections import deque
 
 import numpy as np
 
-from caffe_spn.cuda.driver import OutOfDeviceMemory
+from caffe_spn.cuda.device.driver import OutOfDeviceMemory
 from tests.cuda.emulation.build import SANITIZER, EmulationError
 
 ALIGNMENT = 256

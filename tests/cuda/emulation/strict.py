@@ -8,9 +8,9 @@ import threading
 import numpy as np
 
 from caffe_spn.cuda.array import DeviceArray
-from caffe_spn.cuda.driver import OutOfDeviceMemory
-from caffe_spn.cuda.memory import Block, Pool
-from caffe_spn.cuda.opened import Runtime
+from caffe_spn.cuda.device.driver import OutOfDeviceMemory
+from caffe_spn.cuda.device.memory import Block, Pool
+from caffe_spn.cuda.device.opened import Runtime
 
 
 class ExactPool(Pool):

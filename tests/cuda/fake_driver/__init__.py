@@ -26,7 +26,7 @@ def build_driver(folder: Path) -> None:
 
 def use_emulated_kernels() -> None:
     """Let kernels be compiled for the CPU: in a process that has the stand-in."""
-    from caffe_spn.cuda import pycuda_driver
+    from caffe_spn.cuda.device import pycuda_driver
 
     def compile_for_cpu(source, capability, options=()):
         own = HERE / source

@@ -14,7 +14,7 @@ PRELUDE = """
 import os, sys, threading
 import numpy as np
 from caffe_spn.cuda import runtime
-from caffe_spn.cuda.driver import DeviceLost, OutOfDeviceMemory
+from caffe_spn.cuda.device.driver import DeviceLost, OutOfDeviceMemory
 from caffe_spn.errors import DeviceError
 from tests.cuda.fake_driver import use_emulated_kernels
 

@@ -196,7 +196,7 @@ refused(lambda: runtime.open_device().launch("kernels.cu", "none", 1, 1))
 
     def test_a_module_that_is_broken(self, run):
         program = """
-from caffe_spn.cuda import pycuda_driver
+from caffe_spn.cuda.device import pycuda_driver
 pycuda_driver.compile_cubin = lambda *arguments: b"nothing"
 refused(lambda: runtime.open_device().launch("kernels.cu", "scale", 1, 1))
 """

@@ -12,7 +12,7 @@ import threading
 from bisect import bisect_left, insort
 from collections import deque
 
-from caffe_spn.cuda.driver import Driver, OutOfDeviceMemory
+from caffe_spn.cuda.device.driver import Driver, OutOfDeviceMemory
 
 # Sizes are multiples of what the driver aligns to.
 GRAIN = 256

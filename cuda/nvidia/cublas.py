@@ -11,7 +11,7 @@ import ctypes
 import threading
 from ctypes import POINTER, byref, c_float, c_int, c_longlong, c_size_t, c_void_p
 
-from caffe_spn.cuda import libraries
+from caffe_spn.cuda.nvidia import libraries
 from caffe_spn.errors import DeviceError, ShapeError
 
 _STATUS = {

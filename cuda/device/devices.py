@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from caffe_spn.cuda.driver import OLDEST_CAPABILITY, DeviceInfo
+from caffe_spn.cuda.device.driver import OLDEST_CAPABILITY, DeviceInfo
 from caffe_spn.errors import DeviceError
 
 

@@ -15,7 +15,7 @@ from itertools import cycle
 import numpy as np
 
 from caffe_spn.cuda.array import DeviceArray
-from caffe_spn.cuda.opened import Runtime
+from caffe_spn.cuda.device.opened import Runtime
 
 # Page-locked memory is a scarce thing: so many buffers, each of at most so many bytes.
 BUFFERS = 4

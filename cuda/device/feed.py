@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from caffe_spn.cuda.array import DeviceArray
-from caffe_spn.cuda.opened import Runtime
-from caffe_spn.cuda.staging import MOST_BYTES, Buffer
+from caffe_spn.cuda.device.opened import Runtime
+from caffe_spn.cuda.device.staging import MOST_BYTES, Buffer
 
 
 class Feed:

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_void_p
 from pathlib import Path
 
-from caffe_spn.cuda import libraries
-from caffe_spn.cuda.compiler_base import FLAGS, Compiler, CompilerUnusable, Program
+from caffe_spn.cuda.compiling.compiler_base import FLAGS, Compiler, CompilerUnusable, Program
+from caffe_spn.cuda.nvidia import libraries
 
 # libnvrtc.so.13, libnvrtc-672ee683.so.11.2 (PyTorch's own for CUDA 11); not libnvrtc-builtins.so.
 _FILE = re.compile(r"libnvrtc(-[0-9a-f]{8})?\.so\.(?P<version>[\d.]+)")

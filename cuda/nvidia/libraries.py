@@ -205,9 +205,9 @@ def open_library(name: str, runtime):
         If the library is missing or does not work with the device.
     """
     if name == "cublas":
-        from caffe_spn.cuda.cublas import Cublas
+        from caffe_spn.cuda.nvidia.cublas import Cublas
 
         return Cublas(runtime, load(name))
-    from caffe_spn.cuda.cudnn import Cudnn
+    from caffe_spn.cuda.nvidia.cudnn import Cudnn
 
     return Cudnn(runtime, load(name))

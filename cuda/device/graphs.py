@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 import numpy as np
 
 from caffe_spn.cuda.array import DeviceArray
-from caffe_spn.cuda.driver import DeviceLost
+from caffe_spn.cuda.device.driver import DeviceLost
 from caffe_spn.errors import DeviceError
 
 _allowed: bool | None = None

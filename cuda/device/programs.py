@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from caffe_spn.cuda.array import DeviceArray
-from caffe_spn.cuda.driver import Driver
+from caffe_spn.cuda.device.driver import Driver
 
 
 class Programs:

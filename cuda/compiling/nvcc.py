@@ -14,7 +14,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from caffe_spn.cuda.compiler_base import FLAGS, Compiler, CompilerUnusable, Program, shortened
+from caffe_spn.cuda.compiling.compiler_base import (
+    FLAGS,
+    Compiler,
+    CompilerUnusable,
+    Program,
+    shortened,
+)
 from caffe_spn.errors import DeviceError
 
 # A kernel takes seconds; this ends what hangs on a dead network drive.

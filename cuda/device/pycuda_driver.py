@@ -18,11 +18,11 @@ import weakref
 from collections import deque
 from contextlib import contextmanager
 
-from caffe_spn.cuda.compiler import compile_cubin
-from caffe_spn.cuda.driver import DeviceInfo, DeviceLost, Driver, OutOfDeviceMemory
-from caffe_spn.cuda.pycuda_graphs import NON_BLOCKING, Graphs
-from caffe_spn.cuda.pycuda_import import driver_version, import_driver, library
-from caffe_spn.cuda.pycuda_objects import Event, Kernel
+from caffe_spn.cuda.compiling.compiler import compile_cubin
+from caffe_spn.cuda.device.driver import DeviceInfo, DeviceLost, Driver, OutOfDeviceMemory
+from caffe_spn.cuda.device.pycuda_graphs import NON_BLOCKING, Graphs
+from caffe_spn.cuda.device.pycuda_import import driver_version, import_driver, library
+from caffe_spn.cuda.device.pycuda_objects import Event, Kernel
 from caffe_spn.errors import DeviceError
 
 # How long `settle` waits for other threads' calls.

@@ -18,7 +18,7 @@ import numpy as np
 from caffe_spn.errors import DeviceError
 
 if TYPE_CHECKING:
-    from caffe_spn.cuda.programs import Arguments
+    from caffe_spn.cuda.device.programs import Arguments
 
 # What the kernels are written for at least: Turing.
 OLDEST_CAPABILITY = (7, 5)

@@ -2,7 +2,7 @@
 
 nvcc compiles where it is found, else NVRTC. Neither needs a GPU or its driver.
 
-    from caffe_spn.cuda.compiler import compile_cubin
+    from caffe_spn.cuda.compiling.compiler import compile_cubin
 
     code = compile_cubin("divide.cu", (9, 0))
 """
@@ -14,9 +14,9 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from caffe_spn.cuda import cache, nvcc, nvrtc
-from caffe_spn.cuda.cache import cache_dir
-from caffe_spn.cuda.compiler_base import (
+from caffe_spn.cuda.compiling import cache, nvcc, nvrtc
+from caffe_spn.cuda.compiling.cache import cache_dir
+from caffe_spn.cuda.compiling.compiler_base import (
     FLAGS,
     CompileError,
     Compiler,
@@ -28,7 +28,7 @@ from caffe_spn.errors import DeviceError
 
 __all__ = ["CompileError", "CompilerUnusable", "cache_dir", "compile_cubin", "compilers"]
 
-SOURCES = Path(__file__).parent
+SOURCES = Path(__file__).parents[1]
 # Turing (2018). What CUDA 13 still compiles for; older GPUs lack instructions that kernels use.
 OLDEST = 75
 CPU_HELP = "set_mode_cpu() works everywhere"

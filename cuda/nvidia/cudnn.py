@@ -10,10 +10,16 @@ import threading
 from ctypes import POINTER, byref, c_float, c_void_p
 from dataclasses import dataclass
 
-from caffe_spn.cuda import cudnn_choice, cudnn_descriptors, libraries
 from caffe_spn.cuda.array import DeviceArray
-from caffe_spn.cuda.cudnn_choice import BACKWARD_DATA, BACKWARD_FILTER, FORWARD, Choice, Pass
-from caffe_spn.cuda.cudnn_descriptors import DEFAULT_MATH, FMA_MATH, Descriptors, NotSupported, call
+from caffe_spn.cuda.nvidia import cudnn_choice, cudnn_descriptors, libraries
+from caffe_spn.cuda.nvidia.cudnn_choice import BACKWARD_DATA, BACKWARD_FILTER, FORWARD, Choice, Pass
+from caffe_spn.cuda.nvidia.cudnn_descriptors import (
+    DEFAULT_MATH,
+    FMA_MATH,
+    Descriptors,
+    NotSupported,
+    call,
+)
 from caffe_spn.errors import DeviceError
 
 _SIGNATURES = {

@@ -11,7 +11,7 @@ import ctypes
 import weakref
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_void_p
 
-from caffe_spn.cuda import libraries
+from caffe_spn.cuda.nvidia import libraries
 from caffe_spn.errors import DeviceError
 
 _FLOAT, _NCHW, _CROSS_CORRELATION = 0, 0, 1

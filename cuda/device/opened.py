@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from caffe_spn.cuda.array import DeviceArray
-from caffe_spn.cuda.devices import checked, megabytes
-from caffe_spn.cuda.driver import DeviceInfo, DeviceLost, Driver, OutOfDeviceMemory
-from caffe_spn.cuda.memory import Pool
-from caffe_spn.cuda.programs import Arguments, Programs, three
+from caffe_spn.cuda.device.devices import checked, megabytes
+from caffe_spn.cuda.device.driver import DeviceInfo, DeviceLost, Driver, OutOfDeviceMemory
+from caffe_spn.cuda.device.memory import Pool
+from caffe_spn.cuda.device.programs import Arguments, Programs, three
 from caffe_spn.errors import DeviceError, ShapeError
 
 if TYPE_CHECKING:
-    from caffe_spn.cuda.graphs import Record
+    from caffe_spn.cuda.device.graphs import Record
 
 # All that were made, for what must be done after a fork and at the end.
 every_runtime: weakref.WeakSet[Runtime] = weakref.WeakSet()
@@ -253,7 +253,7 @@ class Runtime:
 
     @property
     def watcher(self):
-        """What writes down what this thread enqueues; see `caffe_spn.cuda.graphs`."""
+        """What writes down what this thread enqueues; see `caffe_spn.cuda.device.graphs`."""
         return self._thread.watcher
 
     @watcher.setter
@@ -339,7 +339,7 @@ class Runtime:
             If it is not there, or cannot be used; what to install.
         """
         if name not in self.libraries:
-            from caffe_spn.cuda.libraries import open_library
+            from caffe_spn.cuda.nvidia.libraries import open_library
 
             self.enter()
             self.libraries[name] = open_library(name, self)

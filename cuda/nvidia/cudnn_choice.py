@@ -15,8 +15,9 @@ import os
 from ctypes import POINTER, byref, c_float, c_int, c_size_t, c_void_p
 from dataclasses import astuple, dataclass
 
-from caffe_spn.cuda import cache, libraries
-from caffe_spn.cuda.cudnn_descriptors import NotSupported, call
+from caffe_spn.cuda.compiling import cache
+from caffe_spn.cuda.nvidia import libraries
+from caffe_spn.cuda.nvidia.cudnn_descriptors import NotSupported, call
 from caffe_spn.errors import DeviceError
 
 # Algorithms that need more bytes of work space are not considered: so much of the device's memory,

@@ -1,0 +1,1 @@
+"""NVIDIA's libraries through ctypes: where they are, cuBLAS, cuDNN."""
