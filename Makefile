@@ -13,11 +13,14 @@ GPU_PYTHON = $(if $(VENV),$(BIN)/python,$(PYTHON))
 demo: $(VENV)/installed
 	$(BIN)/caffe-spn demo
 
+# A process for each core; the tests of a file stay together, for what they share.
+SIDE_BY_SIDE = -n auto --maxprocesses 4 --dist loadfile
+
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE)
 
 test-all: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 # On a real GPU what `make test` runs on an emulated one. Both leave a log: test-gpu.log, bench-gpu.log.
 test-gpu: gpu-at-hand $(if $(VENV),$(VENV)/installed-test-gpu)
