@@ -1,12 +1,13 @@
 """The opened device, behind one interface to the CUDA driver.
 
-    driver          what is needed of a CUDA driver, and nothing else
-    pycuda_driver   PyCUDA implements it (pycuda_import, pycuda_objects, pycuda_graphs: parts of it)
-    devices         which devices there are, and which are too old
-    opened          the opened device: memory, streams, programs
-    memory          a pool of device memory
-    programs        the kernels that are loaded, and how their arguments are passed
-    staging         uploads for which the host does not wait
-    feed            batches that are uploaded while the device computes
-    graphs          passes as CUDA graphs
+driver          what is needed of a CUDA driver, and nothing else
+pycuda_driver   PyCUDA implements it (pycuda_import, pycuda_objects, pycuda_graphs: parts of it)
+devices         which devices there are, and which are too old
+opened          the opened device: its streams, programs and libraries
+opened_memory   its arrays, and copies (opened_base: its context, and the main stream)
+memory          a pool of device memory
+programs        the kernels that are loaded, and how their arguments are passed
+staging         uploads for which the host does not wait
+feed            batches that are uploaded while the device computes
+graphs          passes as CUDA graphs
 """
