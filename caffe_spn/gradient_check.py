@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from caffe_spn import device
 from caffe_spn.blob import Blob
 from caffe_spn.layer import Layer, create_layer
 from caffe_spn.proto import caffe_pb2, text
@@ -25,11 +26,12 @@ def check_gradients(
     check_params: bool = True,
     params: Sequence | None = None,
     step: float = 1e-5,
-    threshold: float = 1e-6,
+    threshold: float | None = None,
     kink: float = 0.0,
     kink_range: float = -1.0,
     samples: int | None = None,
     seed: int = 1701,
+    on_gpu: bool = False,
 ) -> None:
     """Check the gradients of one layer, your own Python layers included.
 
@@ -54,13 +56,17 @@ def check_gradients(
         Values for the parameters; otherwise standard normal numbers.
     step : float, default 1e-5
         Half the distance of the two points of a difference.
-    threshold : float, default 1e-6
-        Allowed error, relative to the larger of 1 and the gradients compared.
+    threshold : float, optional
+        Allowed error, relative to the larger of 1 and the gradients compared; 1e-6 by default, and
+        1e-3 on the GPU.
     kink, kink_range : float
         Elements with ``kink - kink_range <= |x| <= kink + kink_range`` are left out.
     samples : int, optional
         Check only so many elements of each blob, chosen at random.
     seed : int, default 1701
+    on_gpu : bool, default False
+        Check the backward pass of the layer's GPU path, in float32. The differences are those of
+        the CPU's forward in float64 as ever. It takes a definition, not a Layer.
 
     Raises
     ------
@@ -68,6 +74,9 @@ def check_gradients(
         Naming the blob, the index, both gradients and how many elements differ.
     """
     rng = np.random.default_rng(seed)
+    if threshold is None:
+        threshold = 1e-3 if on_gpu else 1e-6
+    definition = layer
     layer = _make_layer(layer, len(bottoms), tops, phase)
     bottom = [_make_blob(b, rng) for b in bottoms]
     top = [Blob((), np.float64) for _ in range(tops)]
@@ -82,15 +91,16 @@ def check_gradients(
     propagate = [i in check_bottoms for i in range(len(bottom))]
 
     weights = _top_weights(layer, bottom, top, rng)
-    for blob in layer.blobs:
-        blob.diff.fill(0)
-    for blob, weight in zip(top, weights, strict=True):
-        blob.diff[...] = weight
-    layer.backward(top, propagate, bottom)
-    targets = [(f"bottom {i}", bottom[i]) for i in check_bottoms]
+    checked = [("bottom", i) for i in check_bottoms]
     if check_params:
-        targets += [(f"parameter {i}", blob) for i, blob in enumerate(layer.blobs)]
-    analytic = [blob.diff.copy() for _, blob in targets]
+        checked += [("parameter", i) for i in range(len(layer.blobs))]
+    if on_gpu:
+        analytic = _gradients_on_gpu(definition, layer, bottom, weights, propagate, checked)
+    else:
+        analytic = _gradients(layer, bottom, top, weights, propagate, checked)
+    targets = [
+        (f"{kind} {i}", (bottom if kind == "bottom" else layer.blobs)[i]) for kind, i in checked
+    ]
 
     def objective() -> float:
         layer.reshape(bottom, top)
@@ -117,7 +127,42 @@ def check_gradients(
         raise AssertionError(f"wrong gradients of {layer.where}\n  " + "\n  ".join(problems))
 
 
-def _make_layer(layer, bottoms: int, tops: int, phase: int) -> Layer:
+def _gradients(layer, bottom, top, weights, propagate, checked) -> list[np.ndarray]:
+    """What backward gives for the blobs named by `checked`."""
+    for blob in layer.blobs:
+        blob.diff.fill(0)
+    for blob, weight in zip(top, weights, strict=True):
+        blob.diff[...] = weight
+    layer.backward(top, propagate, bottom)
+    return [
+        (bottom if kind == "bottom" else layer.blobs)[i].diff.astype(np.float64)
+        for kind, i in checked
+    ]
+
+
+def _gradients_on_gpu(definition, layer, bottom, weights, propagate, checked):
+    """The same of a twin of `layer` in float32, which runs on the GPU."""
+    if isinstance(definition, Layer):
+        raise TypeError("check_gradients(on_gpu=True) takes a definition, not a Layer")
+    twin = _make_layer(definition, len(bottom), len(weights), layer.phase, np.float32)
+    copies = [_make_blob(blob.data, None, np.float32) for blob in bottom]
+    top = [Blob() for _ in weights]
+    before = device.mode()
+    device.set_mode_gpu()
+    try:
+        twin.setup(copies, top)
+        twin.reshape(copies, top)
+        for ours, theirs in zip(twin.blobs, layer.blobs, strict=True):
+            ours.data[...] = theirs.data
+        twin.param_propagate_down = list(layer.param_propagate_down)
+        twin.forward(copies, top)
+        return _gradients(twin, copies, top, weights, propagate, checked)
+    finally:
+        if before == device.CPU:
+            device.set_mode_cpu()
+
+
+def _make_layer(layer, bottoms: int, tops: int, phase: int, dtype=np.float64) -> Layer:
     if isinstance(layer, Layer):
         return layer
     param = caffe_pb2.LayerParameter()
@@ -131,14 +176,14 @@ def _make_layer(layer, bottoms: int, tops: int, phase: int) -> Layer:
         param.bottom.extend(f"bottom{i}" for i in range(bottoms))
     if not param.top:
         param.top.extend(f"top{i}" for i in range(tops))
-    return create_layer(param, dtype=np.float64)
+    return create_layer(param, dtype=dtype)
 
 
-def _make_blob(value, rng) -> Blob:
+def _make_blob(value, rng, dtype=np.float64) -> Blob:
     if isinstance(value, tuple) and all(isinstance(d, int) for d in value):
         value = rng.standard_normal(value)
-    value = np.asarray(value, np.float64)
-    blob = Blob(value.shape, np.float64)
+    value = np.asarray(value, dtype)
+    blob = Blob(value.shape, dtype)
     blob.data[...] = value
     return blob
 
