@@ -9,7 +9,8 @@ import pytest
 import caffe_spn as caffe
 from caffe_spn import device
 from caffe_spn.errors import DeviceError, PrototxtError, TrainingError
-from caffe_spn.solver import BLOCK, SOLVERS, SGDSolver, get_solver
+from caffe_spn.sgd_solver import BLOCK
+from caffe_spn.solver import SOLVERS, SGDSolver, get_solver
 from tests import golden_cases as golden
 from tests.solver_cases import DATA, LEARNER, NET, Recorder, make_solver, weights
 
