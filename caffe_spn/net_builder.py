@@ -12,10 +12,11 @@ import numpy as np
 
 from caffe_spn.backward_plan import drop_idle_backward, force_backward
 from caffe_spn.blob import Blob
-from caffe_spn.errors import CaffeSpnError, PrototxtError, ShapeError
+from caffe_spn.errors import CaffeSpnError, PrototxtError
 from caffe_spn.graph.splits import unknown_bottom
 from caffe_spn.layer import Layer, create_layer
 from caffe_spn.layer_errors import say_layer
+from caffe_spn.learnable_params import LearnableParams
 from caffe_spn.proto import caffe_pb2
 from caffe_spn.unread_params import warn_of_unread
 from caffe_spn.vectors import LayerVec, RawBlobVec
@@ -85,13 +86,13 @@ class NetBuilder:
         self.blob_loss_weights: list[float] = []
         self.layer_need_backward: list[bool] = []
         self.bottom_need_backward: list[list[bool]] = []
-        self.learnable_params: list[Blob] = []
-        self.params_lr: list[float | None] = []
-        self.params_weight_decay: list[float | None] = []
+        self._params = LearnableParams()
+        self.learnable_params = self._params.blobs
+        self.params_lr = self._params.lr
+        self.params_weight_decay = self._params.weight_decay
         self._blob_need_backward: list[bool] = []
         self._blob_id: dict[str, int] = {}
         self._available: set[str] = set()
-        self._owners: dict[str, tuple[str, int]] = {}
 
     def build(self) -> NetBuilder:
         """Create everything.
@@ -252,51 +253,12 @@ class NetBuilder:
         layer.param_propagate_down = [spec.lr_mult != 0 for spec in specs]
         need_backward = need_backward or any(layer.param_propagate_down)
         for j, spec in enumerate(specs):
-            self._add_learnable(layer, j, spec)
+            self._params.add(layer, j, spec)
         self.layer_need_backward.append(need_backward)
         self.bottom_need_backward.append(wanted)
         if need_backward:
             for i in top_ids:
                 self._blob_need_backward[i] = True
-
-    def _add_learnable(self, layer: Layer, index: int, spec) -> None:
-        blob = layer.blobs[index]
-        lr = spec.lr_mult if spec.HasField("lr_mult") else None
-        decay = spec.decay_mult if spec.HasField("decay_mult") else None
-        if not spec.name or spec.name not in self._owners:
-            if spec.name:
-                self._owners[spec.name] = (layer.layer_param.name, len(self.learnable_params))
-            self.learnable_params.append(blob)
-            self.params_lr.append(lr)
-            self.params_weight_decay.append(decay)
-            return
-        owner_name, learnable = self._owners[spec.name]
-        owner = self.learnable_params[learnable]
-        permissive = spec.share_mode == caffe_pb2.ParamSpec.PERMISSIVE
-        fits = owner.count == blob.count if permissive else owner.shape == blob.shape
-        if not fits:
-            raise ShapeError(
-                f"shared param '{spec.name}' has shape {owner.shape} in layer '{owner_name}'"
-                f" and {blob.shape} here",
-                where=layer.where,
-                help="share_mode: PERMISSIVE shares parameters of equal count"
-                if owner.count == blob.count
-                else "only parameters of equal count can be shared",
-            )
-        for field, stated, known in (
-            ("lr_mult", lr, self.params_lr),
-            ("decay_mult", decay, self.params_weight_decay),
-        ):
-            if stated is not None and known[learnable] not in (None, stated):
-                raise layer.param_error(
-                    f"shared param '{spec.name}' has {field} {stated:g} here and"
-                    f" {known[learnable]:g} in an earlier layer",
-                    help=f"state {field} once, or the same everywhere",
-                )
-            if stated is not None:
-                known[learnable] = stated
-        blob.share_data(owner)
-        blob.share_diff(owner)
 
     def _follows_from_another(self, layer_param) -> bool:
         """Whether a collected error only says that a faulty layer's tops are missing."""
