@@ -13,6 +13,7 @@ import numpy as np
 
 from caffe_spn.cuda.device.driver import DeviceInfo, Driver
 from tests.cuda.emulation.build import CUDA, HERE, EmulationError, Launch, Module
+from tests.cuda.emulation.launch_checks import check_arguments, check_shape
 from tests.cuda.emulation.memory import Memory, view
 
 DEVICES = [
@@ -20,9 +21,6 @@ DEVICES = [
     DeviceInfo(1, "Emulated small GPU", (7, 5), 1 << 30, 40, 64 << 10),
 ]
 ORDERS = ("forward", "reverse", "shuffled")
-
-MOST_THREADS = 1024
-MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 
 _modules: dict = {}
 _handles = itertools.count(1)
@@ -170,14 +168,14 @@ class EmulatedDriver(Driver):
     def launch(self, function, grid, block, arguments, shared: int, stream) -> None:
         self._check_thread()
         where = f"{function.module.source.name}: {function.name}"
-        self._check_shape(function, grid, block, shared, where)
+        check_shape(self.info, function.max_threads, grid, block, shared, where)
         arguments = list(arguments)
-        self._check_arguments(function.signature, arguments, where)
+        check_arguments(self.memory, function.signature, arguments, where)
         self.enqueue(stream, lambda: self._run(function, grid, block, arguments, shared, where))
 
     def _run(self, function, grid, block, arguments: list[np.generic], shared: int, where: str):
         # In a graph memory may have been freed meanwhile.
-        touched = self._check_arguments(function.signature, arguments, where)
+        touched = check_arguments(self.memory, function.signature, arguments, where)
         values = [_value(a) for a in arguments]
         pointers = (ctypes.c_void_p * len(values))(*[ctypes.addressof(v) for v in values])
         launch = Launch(
@@ -192,48 +190,6 @@ class EmulatedDriver(Driver):
         with _one_at_a_time:
             function.module.run(function.name, launch)
             self.memory.check(touched, where)
-
-    def _check_shape(self, function, grid, block, shared: int, where: str) -> None:
-        """What a device would refuse."""
-        threads = block[0] * block[1] * block[2]
-        most = min(MOST_THREADS, function.max_threads)
-        if min(*grid, *block) < 1:
-            raise EmulationError(f"grid {grid} and block {block} must be positive", where)
-        if threads > most:
-            raise EmulationError(f"{threads} threads in a block; the most are {most}", where)
-        if block[2] > 64:
-            raise EmulationError(f"block {block}; the third size is at most 64", where)
-        if any(g > most for g, most in zip(grid, MOST_BLOCKS, strict=True)):
-            raise EmulationError(f"grid {grid}; the most are {MOST_BLOCKS}", where)
-        if shared > self.info.shared_memory:
-            raise EmulationError(
-                f"{shared} bytes of shared memory; {self.info.name} has {self.info.shared_memory}",
-                where,
-            )
-
-    def _check_arguments(self, signature: list[str], arguments, where: str) -> set[int]:
-        """Compare with the kernel's parameters; returns the arrays that pointers lie in."""
-        if len(arguments) != len(signature):
-            raise EmulationError(
-                f"{len(arguments)} arguments for {len(signature)} parameters", where
-            )
-        touched = set()
-        for i, (argument, kind) in enumerate(zip(arguments, signature, strict=True)):
-            if not isinstance(argument, np.generic):
-                raise EmulationError(f"argument {i} is no NumPy scalar: {argument!r}", where)
-            given = f"{_KINDS.get(argument.dtype.kind, 's')}{argument.nbytes}"
-            wanted = kind.replace("p", "u")
-            if given != wanted:
-                raise EmulationError(
-                    f"argument {i} is a {argument.dtype}; the parameter is {_described(kind)}",
-                    where,
-                )
-            if kind[0] == "p" and argument:
-                try:
-                    touched.add(self.memory.holding(int(argument)))
-                except EmulationError as error:
-                    raise EmulationError(f"argument {i}: {error.message}", where) from None
-        return touched
 
     # Streams and events: everything has happened when the call returns.
 
@@ -294,16 +250,6 @@ class EmulatedDriver(Driver):
             if what is None or what is stream:
                 stream.invalid = call
                 raise EmulationError(f"{call} while a graph is captured")
-
-
-# NumPy's kinds as signatures write them.
-_KINDS = {"b": "u", "i": "i", "u": "u", "f": "f", "V": "s"}
-
-
-def _described(kind: str) -> str:
-    words = {"p": "a pointer", "i": "a signed integer", "u": "an unsigned integer"}
-    words |= {"f": "a floating-point number", "s": "a structure"}
-    return f"{words[kind[0]]} of {kind[1:]} bytes"
 
 
 def _value(argument: np.generic):
