@@ -22,6 +22,9 @@ from caffe_spn.errors import DeviceError
 
 # How long `settle` waits for other threads' calls.
 MOST_SECONDS_TO_SETTLE = 10.0
+# What waiting for a context that can still be used returns: nothing is wrong, it is not current in
+# this thread, or (all from 900 on) a graph is being captured, when nobody may wait.
+_NOT_LOST = (0, 201, *range(900, 910))
 
 
 def through_pycuda(method):
@@ -135,8 +138,4 @@ class PyCudaContext(Driver):
 
     def _is_lost(self) -> bool:
         # An error that makes the context unusable is one that every later call repeats.
-        try:
-            self.cuda.Context.synchronize()
-        except self.cuda.Error as again:
-            return "invalid device context" not in str(again)
-        return False
+        return self._library.cuCtxSynchronize() not in _NOT_LOST

@@ -122,6 +122,8 @@ API cuCtxGetDevice(int *device) {
 }
 API cuCtxSynchronize() {
     NEEDS(current());
+    for (void *stream : state.streams)
+        if (static_cast<Stream *>(stream)->captured) return STREAM_CAPTURE_UNSUPPORTED;
     return SUCCESS;
 }
 

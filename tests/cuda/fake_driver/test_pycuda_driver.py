@@ -188,6 +188,20 @@ assert np.array_equal(twice(gpu, values), 2 * values)
             " report this\n"
         )
 
+    def test_a_launch_that_is_refused_in_a_graph_does_not_lose_the_device(self, run):
+        program = """
+from caffe_spn.cuda.device import graphs
+
+gpu = runtime.open_device()
+try:
+    graphs.capture(gpu, lambda: gpu.launch("kernels.cu", "small", 1, 65))
+except graphs.NotCaptured as error:
+    print(error)
+assert gpu.driver.lost is None
+assert np.array_equal(twice(gpu, values), 2 * values)
+"""
+        assert "the kernel small was not launched" in run(program)
+
     def test_a_kernel_that_is_not_there(self, run):
         program = """
 refused(lambda: runtime.open_device().launch("kernels.cu", "none", 1, 1))
