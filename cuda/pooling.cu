@@ -7,8 +7,9 @@
 // cuDNN's pooling rounds down where Caffe rounds up, and breaks ties otherwise.
 #include "pooling.cuh"
 
-// body(pixel, index) for the pixels of window (r, q), row by row. A window of SIDE x SIDE (0: of
-// any size) is read before its first pixel is used, so that the reads do not wait for each other.
+// body(pixel, offset) for the pixels of window (r, q), row by row; see `Mask` for offsets. A window
+// of SIDE x SIDE (0: of any size) is read before its first pixel is used, so that the reads do not
+// wait for each other.
 template <int SIDE, typename Body>
 __device__ __forceinline__ void each_pixel(const float *map, const Axis &rows, const Axis &columns,
                                            int r, int q, float outside, Body body) {
@@ -27,12 +28,12 @@ __device__ __forceinline__ void each_pixel(const float *map, const Axis &rows, c
         for (int i = 0; i < SIDE; ++i)
 #pragma unroll
             for (int j = 0; j < SIDE; ++j)
-                body(pixel[i][j], (top + i) * columns.size + left + j);
+                body(pixel[i][j], i * SIDE + j);
     } else {
         const int bottom = rows.end(r), right = columns.end(q);
         for (int h = rows.begin(r); h < bottom; ++h)
             for (int w = columns.begin(q); w < right; ++w)
-                body(map[h * columns.size + w], h * columns.size + w);
+                body(map[h * columns.size + w], window_offset(rows, columns, r, q, h, w));
     }
 }
 
@@ -43,8 +44,8 @@ __device__ __forceinline__ void each_pixel_of_lane(const float *map, const Axis 
     const int top = rows.begin(r), left = columns.begin(q);
     const int span = columns.end(q) - left, pixels = (rows.end(r) - top) * span;
     for (int i = threadIdx.x % 32; i < pixels; i += 32) {
-        const int at = (top + i / span) * columns.size + left + i % span;
-        body(map[at], at);
+        const int h = top + i / span, w = left + i % span;
+        body(map[h * columns.size + w], window_offset(rows, columns, r, q, h, w));
     }
 }
 
@@ -52,31 +53,39 @@ __device__ __forceinline__ void each_pixel_of_lane(const float *map, const Axis 
 // replaces everything, and must not be pooled away.
 struct Largest {
     float value = -FLOAT_MAX;
-    int index = -1;
+    int offset = -1;
 
     __device__ __forceinline__ void add(float pixel, int at) {
-        if (pixel > value || pixel != pixel) value = pixel, index = at;
+        if (pixel > value || pixel != pixel) value = pixel, offset = at;
     }
-    // As if the other's pixels had been added in the order of their indices.
+    // As if the other's pixels had been added in the order of their offsets.
     __device__ __forceinline__ void merge(const Largest &other) {
         const bool nan = value != value, other_nan = other.value != other.value;
         const bool replace = nan || other_nan
-                                 ? other_nan && (!nan || other.index > index)
+                                 ? other_nan && (!nan || other.offset > offset)
                                  : other.value > value ||
-                                       (other.value == value && other.index < index);
+                                       (other.value == value && other.offset < offset);
         if (replace) *this = other;
     }
 };
 
 struct MaxTops {
     float *top;
-    int *mask;        // these may be null: not wanted
-    float *mask_top;
+    Mask mask;
+    float *mask_top;  // may be null: not wanted
 
-    __device__ __forceinline__ void put(int64 at, const Largest &best) const {
+    __device__ __forceinline__ void put(int64 at, const Largest &best, const Axis &rows,
+                                        const Axis &columns, int r, int q) const {
         top[at] = best.value;
-        if (mask) mask[at] = best.index;
-        if (mask_top) mask_top[at] = best.index;
+        mask.put(at, best.offset);
+        if (mask_top) mask_top[at] = index(best.offset, rows, columns, r, q);
+    }
+    // Caffe's mask has the pixel's place in its plane.
+    static __device__ __forceinline__ int index(int offset, const Axis &rows, const Axis &columns,
+                                                int r, int q) {
+        if (offset < 0) return -1;
+        const int h = rows.start(r) + offset / columns.kernel;
+        return h * columns.size + columns.start(q) + offset % columns.kernel;
     }
 };
 
@@ -90,13 +99,14 @@ __device__ __forceinline__ void max_windows(const float *bottom, const MaxTops &
         Largest best;
         each_pixel<SIDE>(bottom + plane * rows.size * columns.size, rows, columns, r, q,
                          -FLOAT_MAX, [&](float pixel, int at) { best.add(pixel, at); });
-        tops.put(plane * places + place, best);
+        tops.put(plane * places + place, best, rows, columns, r, q);
     }
 }
 
-extern "C" __global__ void max_forward(const float *bottom, float *top, int *mask, float *mask_top,
-                                       AXES) {
-    const MaxTops tops = {top, mask, mask_top};
+extern "C" __global__ void max_forward(const float *bottom, float *top,
+                                       unsigned char *mask_bytes, int *mask_words,
+                                       float *mask_top, AXES) {
+    const MaxTops tops = {top, {mask_bytes, mask_words}, mask_top};
     if (kernel_h == 2 && kernel_w == 2)
         max_windows<2>(bottom, tops, planes, ROWS, COLUMNS);
     else if (kernel_h == 3 && kernel_w == 3)
@@ -106,20 +116,22 @@ extern "C" __global__ void max_forward(const float *bottom, float *top, int *mas
 }
 
 // A warp for each window.
-extern "C" __global__ void max_forward_wide(const float *bottom, float *top, int *mask,
+extern "C" __global__ void max_forward_wide(const float *bottom, float *top,
+                                            unsigned char *mask_bytes, int *mask_words,
                                             float *mask_top, AXES) {
-    const MaxTops tops = {top, mask, mask_top};
+    const MaxTops tops = {top, {mask_bytes, mask_words}, mask_top};
+    const Axis rows = ROWS, columns = COLUMNS;
     const int places = out_height * out_width;
     for_each(i, int64(planes) * places * 32) {
         const int64 at = i / 32, plane = at / places;
-        const int place = at - plane * places;
+        const int place = at - plane * places, r = place / out_width, q = place % out_width;
         Largest best;
-        each_pixel_of_lane(bottom + plane * height * width, ROWS, COLUMNS, place / out_width,
-                           place % out_width, [&](float pixel, int p) { best.add(pixel, p); });
-        for (int offset = 16; offset > 0; offset /= 2)
-            best.merge({__shfl_xor_sync(ALL_LANES, best.value, offset),
-                        __shfl_xor_sync(ALL_LANES, best.index, offset)});
-        if (threadIdx.x % 32 == 0) tops.put(at, best);
+        each_pixel_of_lane(bottom + plane * height * width, rows, columns, r, q,
+                           [&](float pixel, int p) { best.add(pixel, p); });
+        for (int lanes = 16; lanes > 0; lanes /= 2)
+            best.merge({__shfl_xor_sync(ALL_LANES, best.value, lanes),
+                        __shfl_xor_sync(ALL_LANES, best.offset, lanes)});
+        if (threadIdx.x % 32 == 0) tops.put(at, best, rows, columns, r, q);
     }
 }
 
@@ -161,15 +173,15 @@ extern "C" __global__ void average_forward_wide(const float *bottom, float *top,
     }
 }
 
-// bottom_diff = the sum of value(at, count) over the windows that see each pixel; `at` is the
-// window's output, `count` what AVE divides by. A thread has several planes under way at once, as
-// each needs few reads.
+// bottom_diff = the sum of value(at, common) over the windows (r, q) that see each pixel (h, w).
+// `at` is the window's output, and `common` is of_window(r, q, h, w), the same for all planes.
+// A thread has several planes under way at once, as each needs few reads.
 const int AT_ONCE = 4;
 
-template <typename Value>
+template <typename OfWindow, typename Value>
 __device__ __forceinline__ void gather(float *__restrict__ bottom_diff, int planes,
                                        const Axis &rows, const Axis &columns, int place,
-                                       Value value) {
+                                       OfWindow of_window, Value value) {
     const int h = place / columns.size, w = place % columns.size;
     const int top = rows.first(h), bottom = rows.last(h);
     const int left = columns.first(w), right = columns.last(w);
@@ -185,10 +197,10 @@ __device__ __forceinline__ void gather(float *__restrict__ bottom_diff, int plan
             start[k] = min(plane + k * step, int64(planes) - 1) * outputs;
         for (int r = top; r < bottom; ++r)
             for (int q = left; q < right; ++q) {
-                const float count = rows.count(r) * columns.count(q);
+                const auto common = of_window(r, q, h, w);
 #pragma unroll
                 for (int k = 0; k < AT_ONCE; ++k)
-                    sum[k] += value(start[k] + r * columns.out + q, count);
+                    sum[k] += value(start[k] + r * columns.out + q, common);
             }
 #pragma unroll
         for (int k = 0; k < AT_ONCE; ++k)
@@ -197,19 +209,38 @@ __device__ __forceinline__ void gather(float *__restrict__ bottom_diff, int plan
     }
 }
 
+// Each output's derivative belongs to the pixel whose offset in the window its mask has.
+template <typename Offset>
+__device__ __forceinline__ void max_gather(const float *__restrict__ top_diff,
+                                           const Offset *__restrict__ mask,
+                                           float *__restrict__ bottom_diff, int planes,
+                                           const Axis &rows, const Axis &columns, int place) {
+    gather(
+        bottom_diff, planes, rows, columns, place,
+        [=](int r, int q, int h, int w) { return window_offset(rows, columns, r, q, h, w); },
+        [=](int64 at, int offset) {
+            const float diff = top_diff[at];  // read without waiting for the mask
+            return mask[at] == offset ? diff : 0;
+        });
+}
+
 extern "C" __global__ void max_backward(const float *__restrict__ top_diff,
-                                        const int *__restrict__ mask,
+                                        const unsigned char *__restrict__ mask_bytes,
+                                        const int *__restrict__ mask_words,
                                         float *__restrict__ bottom_diff, AXES) {
     PLACE_OR_RETURN(height * width);
-    gather(bottom_diff, planes, ROWS, COLUMNS, place, [=](int64 at, float) {
-        const float diff = top_diff[at];  // read without waiting for the mask
-        return mask[at] == place ? diff : 0;
-    });
+    if (mask_bytes)
+        max_gather(top_diff, mask_bytes, bottom_diff, planes, ROWS, COLUMNS, place);
+    else
+        max_gather(top_diff, mask_words, bottom_diff, planes, ROWS, COLUMNS, place);
 }
 
 extern "C" __global__ void average_backward(const float *__restrict__ top_diff,
                                             float *__restrict__ bottom_diff, AXES) {
     PLACE_OR_RETURN(height * width);
-    gather(bottom_diff, planes, ROWS, COLUMNS, place,
-           [=](int64 at, float count) { return top_diff[at] / count; });
+    const Axis rows = ROWS, columns = COLUMNS;
+    gather(
+        bottom_diff, planes, rows, columns, place,
+        [=](int r, int q, int, int) { return rows.count(r) * columns.count(q); },
+        [=](int64 at, float count) { return top_diff[at] / count; });
 }

@@ -29,6 +29,25 @@ struct Axis {
 #define ROWS Axis{height, out_height, kernel_h, stride_h, pad_h}
 #define COLUMNS Axis{width, out_width, kernel_w, stride_w, pad_w}
 
+// The offset of pixel (h, w) in window (r, q).
+__device__ __forceinline__ int window_offset(const Axis &rows, const Axis &columns, int r, int q,
+                                             int h, int w) {
+    return (h - rows.start(r)) * columns.kernel + w - columns.start(q);
+}
+
+// Which pixel of each window was chosen: its offset, counted row by row from the window's start,
+// padding included; -1 for none. Windows of fewer than 256 pixels have a byte for it, in which -1
+// is 255. One pointer is null, or both where it is not wanted.
+struct Mask {
+    unsigned char *bytes;
+    int *words;
+
+    __device__ __forceinline__ void put(int64 at, int offset) const {
+        if (bytes) bytes[at] = offset;
+        if (words) words[at] = offset;
+    }
+};
+
 // This thread's place in a map of so many; the launcher says how threads share places and planes.
 #define PLACE_OR_RETURN(places)                                   \
     const int place = blockIdx.x * blockDim.x + threadIdx.x; \

@@ -21,6 +21,13 @@ from caffe_spn.errors import ShapeError
 SOURCE = "pooling.cu"
 STOCHASTIC_SOURCE = "stochastic_pooling.cu"
 WARP = 32
+# What a mask of bytes has where a window chose no pixel; offsets are below.
+NO_PIXEL = 255
+
+
+def mask_dtype(window: Sequence[int]) -> type:
+    """What a mask's numbers are, which say where in its window the chosen pixel lies."""
+    return np.uint8 if window[0] * window[1] <= NO_PIXEL else np.int32
 
 
 def max_forward(
@@ -30,7 +37,7 @@ def max_forward(
     mask_top: DeviceArray | None,
     window: Sequence[int],
 ) -> None:
-    """y = the largest pixel of each window; mask = its index in the plane.
+    """y = the largest pixel of each window.
 
     Of equal pixels the first counts. A NaN is larger than any number. A window without pixels
     gives the lowest number and the index -1.
@@ -38,23 +45,23 @@ def max_forward(
     Parameters
     ----------
     x, y : DeviceArray (..., H, W)
-    mask : DeviceArray of int32, shape of y, or None
+    mask : DeviceArray of `mask_dtype(window)`, shape of y, or None
         What `max_backward` needs.
     mask_top : DeviceArray, shape of y, or None
-        Receives the mask as float32.
+        Receives the index of the pixel in its plane, as float32.
     window : six ints
     """
     check("max_forward", y=y, mask_top=mask_top)
-    check("max_forward", y.size, np.int32, mask=mask)
-    _forward("max_forward", x, y, window, mask, mask_top)
+    masks = _either_mask("max_forward", y, mask, window)
+    _forward("max_forward", x, y, window, *masks, mask_top)
 
 
 def max_backward(
     y_diff: DeviceArray, mask: DeviceArray, x_diff: DeviceArray, window: Sequence[int]
 ) -> None:
     """x_diff = each output's derivative, at the pixel that `mask` names."""
-    check("max_backward", y_diff.size, np.int32, mask=mask)
-    _launch("max_backward", x_diff, x_diff, y_diff, window, y_diff, mask, x_diff)
+    masks = _either_mask("max_backward", y_diff, mask, window)
+    _launch("max_backward", x_diff, x_diff, y_diff, window, y_diff, *masks, x_diff)
 
 
 def average_forward(x: DeviceArray, y: DeviceArray, window: Sequence[int]) -> None:
@@ -79,14 +86,21 @@ def stochastic_train(
     draws : DeviceArray of two uint64
         The seed, and the number of the pass.
     """
-    check("stochastic_train", y.size, np.int32, mask=mask)
+    masks = _either_mask("stochastic_train", y, mask, window)
     check_draws("stochastic_train", draws)
-    _launch("stochastic_train", y, x, y, window, x, y, mask, draws, source=STOCHASTIC_SOURCE)
+    _launch("stochastic_train", y, x, y, window, x, y, *masks, draws, source=STOCHASTIC_SOURCE)
 
 
 def stochastic_test(x: DeviceArray, y: DeviceArray, window: Sequence[int]) -> None:
     """y = the expectation of `stochastic_train`: sum of squares / sum, or 0 where that is 0."""
     _launch("stochastic_test", y, x, y, window, x, y, source=STOCHASTIC_SOURCE)
+
+
+def _either_mask(kernel: str, y, mask, window) -> tuple:
+    """The mask as the kernels' argument for bytes, and as that for integers."""
+    dtype = mask_dtype(window)
+    check(kernel, y.size, dtype, mask=mask)
+    return (mask, None) if dtype is np.uint8 else (None, mask)
 
 
 def _forward(kernel: str, x, y, window, *more) -> None:

@@ -3,20 +3,22 @@
 #include "philox.cuh"
 #include "pooling.cuh"
 
-// body(pixel, index) for the pixels of window (r, q), row by row, until it returns false.
+// body(pixel, offset) for the pixels of window (r, q), row by row, until it returns false.
 template <typename Body>
 __device__ __forceinline__ void each_pixel(const float *map, const Axis &rows, const Axis &columns,
                                            int r, int q, Body body) {
     const int bottom = rows.end(r), right = columns.end(q);
     for (int h = rows.begin(r); h < bottom; ++h)
         for (int w = columns.begin(q); w < right; ++w)
-            if (!body(map[h * columns.size + w], h * columns.size + w)) return;
+            if (!body(map[h * columns.size + w], window_offset(rows, columns, r, q, h, w))) return;
 }
 
-// top = a pixel drawn with a probability proportional to its value; mask = its index in the plane,
-// or -1 for a window without pixels, which gives 0.
-extern "C" __global__ void stochastic_train(const float *bottom, float *top, int *mask,
+// top = a pixel drawn with a probability proportional to its value; a window without pixels
+// gives 0.
+extern "C" __global__ void stochastic_train(const float *bottom, float *top,
+                                            unsigned char *mask_bytes, int *mask_words,
                                             const Draws *draws, AXES) {
+    const Mask mask = {mask_bytes, mask_words};
     const Axis rows = ROWS, columns = COLUMNS;
     const int places = out_height * out_width;
     PLACE_OR_RETURN(places);
@@ -33,13 +35,13 @@ extern "C" __global__ void stochastic_train(const float *bottom, float *top, int
         const float drawn = (Philox(at, draws->passes, draws->seed).word[0] >> 8) * 0x1p-24f;
         const float threshold = drawn * total;
         float sum = 0, chosen = 0;
-        int index = -1;
+        int offset = -1;
         each_pixel(map, rows, columns, r, q, [&](float pixel, int i) {
-            sum += pixel, chosen = pixel, index = i;
+            sum += pixel, chosen = pixel, offset = i;
             return sum < threshold;
         });
         top[at] = chosen;
-        mask[at] = index;
+        mask.put(at, offset);
     }
 }
 

@@ -240,4 +240,6 @@ class Pooling(OwnRandom, Layer):
             kernels.max_backward(y_diff, self._gpu_mask(y_diff), x_diff, self.window)
 
     def _gpu_mask(self, y):
-        return self.gpu_workspace("mask", y.shape, np.int32)
+        from caffe_spn.cuda.pooling import mask_dtype
+
+        return self.gpu_workspace("mask", y.shape, mask_dtype(self.window))

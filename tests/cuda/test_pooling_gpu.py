@@ -75,6 +75,23 @@ def test_without_backward_no_mask_is_kept(gpu, window):
     np.testing.assert_array_equal(other.out, want)
 
 
+@pytest.mark.sanitized
+@pytest.mark.parametrize(
+    ("height", "width", "dtype"), [(15, 17, np.uint8), (16, 16, np.int32), (1, 300, np.int32)]
+)
+@pytest.mark.parametrize("stride", [1, 20], ids=["thread", "warp"])
+def test_windows_about_as_large_as_a_byte_can_say(gpu_in_order, height, width, dtype, stride):
+    # Ascending values: each window's last pixel is its largest. A row of lowest ones has none.
+    x = np.arange(2 * 40 * 340, dtype=np.float32).reshape(1, 2, 40, 340)
+    x[0, 0, :height] = -np.inf
+    definition = pool("MAX", f"kernel_h: {height} kernel_w: {width} stride: {stride}")
+    made = both_devices.compare(gpu_in_order, definition, x, tops=2)
+    assert (made.top[1].data[0, 0, 0] == -1).all()
+    assert made.top[1].data[0, 1, 0, 0] == (height - 1) * 340 + width - 1
+    (_, mask) = made.layer._gpu_workspaces["mask"]
+    assert mask.dtype == dtype
+
+
 def test_no_maps(gpu):
     both_devices.compare(gpu, pool("MAX", WINDOWS["halves"]), np.zeros((0, 3, 4, 4)))
 
@@ -149,7 +166,7 @@ def test_shapes_must_fit(gpu):
     with pytest.raises(ShapeError, match=r"\(2, 4, 4\) and \(3, 2, 2\)"):
         pooling.average_forward(x, y, (2, 2, 2, 2, 0, 0))
     mask = gpu.array((3, 2, 2))
-    with pytest.raises(ShapeError, match=r"mask is .* 12 elements of int32"):
+    with pytest.raises(ShapeError, match=r"mask is .* 12 elements of uint8"):
         pooling.max_forward(gpu.array((3, 4, 4)), y, mask, None, (2, 2, 2, 2, 0, 0))
 
 
