@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
+from caffe_spn.cuda import runtime
 from caffe_spn.cuda.device.driver import DeviceInfo, Driver, OutOfDeviceMemory
+from caffe_spn.cuda.device.opened import Runtime
+
+
+@contextmanager
+def opened(driver: Driver | None) -> Iterator[Runtime | None]:
+    """Compute with a driver, or None for no device, and afterwards as before."""
+    before = runtime.install(driver)
+    try:
+        yield None if driver is None else runtime.runtime()
+    finally:
+        runtime.restore(before)
 
 
 class Named:
@@ -36,6 +50,10 @@ class HostDriver(Driver):
         self.limit = limit
         self.blocks: dict[int, object] = {}
         self.calls: list = []
+
+    def called(self, name: str) -> list:
+        """The calls of one function."""
+        return [call for call in self.calls if call[0] == name]
 
     def devices(self):
         return [

@@ -1,37 +1,32 @@
-"""Arrays on the device handed to, and taken from, other libraries.
+"""Arrays on the device taken from other libraries.
 
-PyTorch and NumPy judge the capsules, with the device's type changed to the CPU: the device of these
-tests is the host's memory.
+The device of these tests is the host's memory, so that no other library needs a GPU.
 """
 
-import ctypes
 import gc
 
 import numpy as np
 import pytest
 
 from caffe_spn import Blob
-from caffe_spn.cuda import dlpack, runtime
-from caffe_spn.cuda.array import DeviceArray
+from caffe_spn.cuda import dlpack
 from caffe_spn.cuda.interop import as_device_array
 from caffe_spn.errors import DeviceError, ShapeError
-from tests.cuda.host_driver import HostDriver
+from tests.cuda.emulation.arrays import to_device, to_host
+from tests.cuda.host_driver import HostDriver, opened
 
 VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 
 @pytest.fixture
 def gpu():
-    before = runtime.install(HostDriver())
-    yield runtime.runtime()
-    runtime.restore(before)
+    with opened(HostDriver()) as gpu:
+        yield gpu
 
 
 @pytest.fixture
 def array(gpu):
-    array = gpu.array(VALUES.shape)
-    gpu.upload(array, VALUES)
-    return array
+    return to_device(gpu, VALUES)
 
 
 class Tensor:
@@ -64,144 +59,6 @@ class CudaArray:
         } | facts
 
 
-class OnHost:
-    """Gives a capsule away as if the device were the CPU."""
-
-    def __init__(self, capsule):
-        self.capsule = capsule
-
-    def __dlpack_device__(self):
-        return dlpack.CPU, 0
-
-    def __dlpack__(self, **options):
-        return self.capsule
-
-
-def read(gpu, array):
-    found = np.empty(array.shape, array.dtype)
-    gpu.download(found, array)
-    return found
-
-
-def synchronized(gpu):
-    return [call for call in gpu.driver.calls if call[0] == "synchronize"]
-
-
-# To other libraries
-
-
-def test_the_cuda_array_interface(gpu, array):
-    assert array.__cuda_array_interface__ == {
-        "shape": (2, 3),
-        "typestr": "<f4",
-        "data": (array.address, False),
-        "strides": None,
-        "version": 3,
-        "stream": gpu.stream.handle,
-    }
-    assert gpu.array((0, 3)).__cuda_array_interface__["data"] == (0, False)
-
-
-@pytest.mark.parametrize("version", [None, (0, 8), (1, 0), (1, 3), (2, 0)])
-def test_a_capsule_field_by_field(gpu, array, version):
-    capsule = array.__dlpack__(stream=1, max_version=version)
-    versioned = version is not None and version[0] >= 1
-    name = b"dltensor_versioned" if versioned else b"dltensor"
-    assert repr(capsule).startswith(f'<capsule object "{name.decode()}"')
-    get = ctypes.pythonapi.PyCapsule_GetPointer
-    get.restype, get.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
-    words = (ctypes.c_uint64 * 12).from_address(get(capsule, name))
-    if versioned:
-        version_word, _, deleter, flags, *tensor = words
-        assert version_word == 1 and flags == 0
-    else:
-        *tensor, _, deleter = words[:8]
-    data, device, kind, shape, strides, offset = tensor[:6]
-    assert (data, offset) == (array.address, 0)
-    assert device == 2  # kDLCUDA, number 0
-    assert kind.to_bytes(8, "little") == bytes([2, 0, 0, 0, 2, 32, 1, 0])  # 2-D, float, 32, 1 lane
-    assert list((ctypes.c_int64 * 2).from_address(shape)) == [2, 3]
-    assert list((ctypes.c_int64 * 2).from_address(strides)) == [3, 1]
-    assert deleter
-
-
-@pytest.mark.parametrize("version", [None, (1, 0)])
-@pytest.mark.parametrize("library", ["numpy", "torch"])
-def test_numpy_and_pytorch_read_the_capsule(array, monkeypatch, version, library):
-    module = pytest.importorskip(library)
-    monkeypatch.setattr(dlpack, "CUDA", dlpack.CPU)
-    try:
-        found = module.from_dlpack(OnHost(array.__dlpack__(max_version=version)))
-    except (RuntimeError, BufferError, ValueError) as error:
-        if version:
-            pytest.skip(f"this {library} knows no version 1: {error}")
-        raise
-    assert np.asarray(found).tolist() == VALUES.tolist()
-
-
-def test_what_was_handed_out_lives_until_it_is_deleted(gpu, array, monkeypatch):
-    monkeypatch.setattr(dlpack, "CUDA", dlpack.CPU)
-    found = np.from_dlpack(OnHost(array.__dlpack__()))
-    used = gpu.memory.in_use
-    del array
-    gc.collect()
-    assert gpu.memory.in_use == used and found.tolist() == VALUES.tolist()
-    del found
-    gc.collect()
-    assert not dlpack._handed_out
-
-
-@pytest.mark.parametrize("version", [None, (1, 0)])
-def test_a_capsule_that_nobody_takes_is_deleted(array, version):
-    array.__dlpack__(max_version=version)
-    assert not dlpack._handed_out
-
-
-def test_the_consumers_stream_waits(gpu, array):
-    for stream in (None, 1, -1, gpu.stream.handle):
-        array.__dlpack__(stream=stream)
-    assert not synchronized(gpu), "they are ordered by CUDA, or by the consumer"
-    for stream in (2, 12345):
-        array.__dlpack__(stream=stream)
-    assert len(synchronized(gpu)) == 2
-    with pytest.raises(ValueError, match="stream 0 is ambiguous"):
-        array.__dlpack__(stream=0)
-
-
-def test_a_copy_is_one(gpu, array):
-    taken = dlpack.from_capsule(array.__dlpack__(copy=True, max_version=(1, 0)))
-    assert taken.address != array.address
-    assert read(gpu, DeviceArray(taken.address, (2, 3))).tolist() == VALUES.tolist()
-
-
-def test_another_device_is_refused(array):
-    array.__dlpack__(dl_device=(2, 0))
-    with pytest.raises(BufferError, match=r"is on DLPack device \(2, 0\).* given on \(1, 0\)"):
-        array.__dlpack__(dl_device=(1, 0))
-
-
-def test_a_blob_gives_its_newest_data(gpu):
-    blob = Blob((2, 3))
-    blob.data[...] = VALUES
-    assert blob.__dlpack_device__() == (dlpack.CUDA, 0)
-    taken = dlpack.from_capsule(blob.__dlpack__(stream=1))
-    assert read(gpu, DeviceArray(taken.address, taken.shape)).tolist() == VALUES.tolist()
-    assert blob.__cuda_array_interface__["data"] == (taken.address, False)
-    ctypes.c_float.from_address(taken.address).value = 7
-    assert blob.data[0, 0] == 7, "whoever takes a blob may write into it"
-
-
-def test_without_a_device_a_blob_has_no_cuda_array_interface():
-    before = runtime.install(None)
-    try:
-        assert not hasattr(Blob((1,)), "__cuda_array_interface__")
-    finally:
-        runtime.restore(before)
-
-
-# From other libraries
-
-
 @pytest.mark.parametrize("versions", [False, True])
 def test_a_tensor_is_taken_as_it_is(gpu, array, versions):
     tensor = Tensor(array, versions=versions)
@@ -213,33 +70,16 @@ def test_a_tensor_is_taken_as_it_is(gpu, array, versions):
     assert dlpack._handed_out, "a part keeps the tensor alive"
     del part
     assert not dlpack._handed_out
-    assert synchronized(gpu), "what is enqueued may still use the memory"
-
-
-def test_numpys_own_capsules_can_be_read():
-    array = np.arange(12, dtype=np.int16).reshape(3, 4)[1:, ::2]
-    taken = dlpack.from_capsule(array.__dlpack__())
-    assert taken.device == (dlpack.CPU, 0) and taken.address == array.ctypes.data
-    assert (taken.shape, taken.strides, taken.dtype) == ((2, 2), (4, 2), np.int16)
-
-
-def test_a_capsule_is_used_once(array):
-    capsule = array.__dlpack__()
-    taken = dlpack.from_capsule(capsule)
-    with pytest.raises(BufferError, match=r"used_dltensor.*nobody has used"):
-        dlpack.from_capsule(capsule)
-    assert taken.address == array.address
-    with pytest.raises(BufferError, match="no DLPack capsule"):
-        dlpack.from_capsule(3)
+    assert gpu.driver.called("synchronize"), "what is enqueued may still use the memory"
 
 
 def test_the_cuda_array_interface_is_taken(gpu, array):
     other = CudaArray(array, strides=(12, 4), stream=1)
     found = as_device_array(other)
     assert (found.address, found.shape, found.dtype) == (array.address, (2, 3), np.float32)
-    assert not synchronized(gpu)
+    assert not gpu.driver.called("synchronize")
     as_device_array(CudaArray(array, stream=12345))
-    assert synchronized(gpu), "a stream that is not known has to be waited for"
+    assert gpu.driver.called("synchronize"), "a stream that is not known has to be waited for"
 
 
 def test_ones_and_nothing_are_contiguous_with_any_strides(gpu):
@@ -328,7 +168,7 @@ def test_a_blob_copies_a_tensor_within_the_device(gpu, array):
     other.copy_gpu_data(blob)
     assert other.data.tolist() == VALUES.tolist()
     blob.data[...] = 0
-    assert read(gpu, array).tolist() == VALUES.tolist()
+    assert to_host(gpu, array).tolist() == VALUES.tolist()
 
 
 def test_a_blob_shares_a_tensor(gpu, array):
@@ -341,7 +181,7 @@ def test_a_blob_shares_a_tensor(gpu, array):
     assert top.data.tolist() == VALUES.ravel().tolist(), "who shares the memory shares the tensor"
     blob.data[...] = 5
     assert blob.gpu_data.address == array.address
-    assert (read(gpu, array) == 5).all(), "the host's newer values went into the tensor"
+    assert (to_host(gpu, array) == 5).all(), "the host's newer values went into the tensor"
     blob.share_gpu_data(gpu.array((2, 3)))
     blob.share_gpu_diff(gpu.array((2, 3)))
     gc.collect()
