@@ -13,16 +13,6 @@ from caffe_spn.cuda.device.driver import DeviceInfo, Driver, OutOfDeviceMemory
 from caffe_spn.cuda.device.opened import Runtime
 
 
-@contextmanager
-def opened(driver: Driver | None) -> Iterator[Runtime | None]:
-    """Compute with a driver, or None for no device, and afterwards as before."""
-    before = runtime.install(driver)
-    try:
-        yield None if driver is None else runtime.runtime()
-    finally:
-        runtime.restore(before)
-
-
 class Named:
     """A stream, an event or a kernel: a name, and what else is asked of it."""
 
@@ -130,3 +120,25 @@ class HostDriver(Driver):
 
     def synchronize(self, what=None):
         self.calls.append(("synchronize", what))
+
+
+@contextmanager
+def opened(driver: Driver | None) -> Iterator[Runtime | None]:
+    """Compute with a driver, or None for no device, and afterwards as before."""
+    before = runtime.install(driver)
+    try:
+        yield None if driver is None else runtime.runtime()
+    finally:
+        runtime.restore(before)
+
+
+def on_device(gpu, array):
+    """What lies on the device now, whatever blobs think; it is not counted as a download."""
+    found = np.empty(array.shape, array.dtype)
+    gpu.driver.to_host(found, array.address)
+    return found
+
+
+def compute(gpu, array, value):
+    """Stands for a kernel that writes `array`; nothing is counted as an upload."""
+    gpu.driver.to_device(array.address, np.full(array.shape, value, array.dtype))

@@ -9,7 +9,8 @@ import pytest
 from caffe_spn import Blob
 from caffe_spn.cuda import runtime
 from caffe_spn.cuda.device import staging
-from tests.cuda.host_driver import HostDriver
+from tests.cuda.emulation.arrays import to_host
+from tests.cuda.host_driver import HostDriver, opened
 
 
 class Lazy(HostDriver):
@@ -49,15 +50,8 @@ class Lazy(HostDriver):
 
 @pytest.fixture
 def gpu():
-    before = runtime.install(Lazy())
-    yield runtime.runtime()
-    runtime.restore(before)
-
-
-def fetch(gpu, array):
-    found = np.empty(array.shape, array.dtype)
-    gpu.download(found, array)
-    return found
+    with opened(Lazy()) as gpu:
+        yield gpu
 
 
 def test_the_array_may_change_at_once_and_nobody_waits(gpu):
@@ -68,7 +62,7 @@ def test_the_array_may_change_at_once_and_nobody_waits(gpu):
         staging.upload(gpu, array, source)
     assert len(gpu.driver.waiting) == staging.BUFFERS
     for i, array in enumerate(arrays):
-        assert (fetch(gpu, array) == i).all()
+        assert (to_host(gpu, array) == i).all()
 
 
 def test_a_buffer_is_used_again_when_it_was_taken(gpu):
@@ -76,7 +70,7 @@ def test_a_buffer_is_used_again_when_it_was_taken(gpu):
     for i, array in enumerate(arrays):
         staging.upload(gpu, array, np.full(5, i, np.float32))
     for i, array in enumerate(arrays):
-        assert (fetch(gpu, array) == i).all()
+        assert (to_host(gpu, array) == i).all()
     assert len(gpu.driver.pinned_bytes) == staging.BUFFERS
 
 
@@ -86,7 +80,7 @@ def test_buffers_grow_and_take_every_type(gpu):
             source = np.arange(count).astype(dtype)
             array = gpu.array((count,), dtype)
             staging.upload(gpu, array, source)
-            np.testing.assert_array_equal(fetch(gpu, array), source)
+            np.testing.assert_array_equal(to_host(gpu, array), source)
     assert gpu.driver.pinned_bytes == [size for size in (24, 112, 1000) for _ in range(4)]
 
 
@@ -95,7 +89,7 @@ def test_what_is_large_is_copied_from_where_it_is(gpu, monkeypatch):
     for count, pinned in [(16, [64]), (17, [64]), (0, [64])]:
         source, array = np.ones(count, np.float32), gpu.array((count,))
         staging.upload(gpu, array, source)
-        assert (fetch(gpu, array) == 1).all()
+        assert (to_host(gpu, array) == 1).all()
         assert gpu.driver.pinned_bytes == pinned
 
 
@@ -105,8 +99,8 @@ def test_blobs_are_uploaded_this_way(gpu):
     first = blob.gpu_data
     assert len(gpu.driver.waiting) == 1
     blob.data[...] = 2
-    assert (fetch(gpu, first) == 1).all()
-    assert (fetch(gpu, blob.gpu_data) == 2).all()
+    assert (to_host(gpu, first) == 1).all()
+    assert (to_host(gpu, blob.gpu_data) == 2).all()
 
 
 def test_it_goes_with_the_device():
