@@ -48,6 +48,15 @@ def test_what_a_sanitizer_reports_is_a_failure(report):
     assert judged(FOUND, "3 passed in 1.0s\n")[0]
 
 
+def test_a_machine_that_a_sanitizer_does_not_work_on():
+    text = "========= Error: Device not supported. Please refer to the documentation.\n"
+    ended = "tests/cuda/test_copy.py::test_a ERROR [ 1%]\n1 error in 1.0s\n"
+    step = Step("memcheck", (), 1)
+    judge(step, 1, text + ended)
+    assert (step.word, step.outcome) == ("skipped", "the sanitizer does not work on this machine")
+    assert judged(1, text + PASSED + "1 failed, 1 passed in 1.0s\n")[0]
+
+
 def test_the_end_of_its_time():
     assert judged(-9, PASSED, 60, may_be_stopped=True) == (
         False,
