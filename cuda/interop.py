@@ -114,7 +114,9 @@ class _Borrowed:
     def __del__(self):
         # After the device was closed, and in a child process, there is nothing to wait for.
         with contextlib.suppress(DeviceError):
-            self.gpu.synchronize()
+            self.gpu.enter()
+            # Garbage may be collected at any time, also while a graph is captured.
+            self.gpu.driver.synchronize(self.gpu.main_stream)
 
 
 def _check_device(place: tuple[int, int], kind: str) -> None:
