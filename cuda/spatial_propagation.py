@@ -157,6 +157,14 @@ def propagate_backward(
     plan.launch_groups("sum_directions", (x_diffs, x_diff))
 
 
+def spare_map(shape: tuple[int, ...]) -> DeviceArray | None:
+    """A map in the work space that all layers share; None where `propagate_backward` needs that.
+
+    It can be used until something else is launched that takes work space.
+    """
+    return work_space(shape)[0] if _shared_pitch(*shape[2:]) else None
+
+
 class _Plan(NamedTuple):
     """How one call is computed: its shape and rule, and the launches that follow from them."""
 

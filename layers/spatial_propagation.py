@@ -176,17 +176,21 @@ class SpatialPropagation(Layer):
                 for i, (blob, wanted) in enumerate(zip(bottom, propagate_down, strict=True))
             ]
             data = [blob.gpu_data for blob in bottom]
-            kernels = spatial_propagation
-            self._backward(kernels, self.gpu_workspace, *data, top[0].gpu_diff, *diffs)
+            kernels, out_diff = spatial_propagation, top[0].gpu_diff
+            spare = kernels.spare_map(bottom[0].shape) if self.units > 1 else None
+            self._backward(kernels, self.gpu_workspace, *data, out_diff, *diffs, spare)
 
-    def _backward(self, kernels, workspace, x, guidance, out_diff, x_diff, guidance_diff):
+    def _backward(
+        self, kernels, workspace, x, guidance, out_diff, x_diff, guidance_diff, spare=None
+    ):
         if self.phase == TEST:
             # Nothing was kept: a TEST net pays for it only when it does run backward.
             self._propagate(kernels, workspace, x, guidance, workspace("h", x.shape))
         between, winners, checkpoints = self._memory(kernels, workspace, x.shape)
         for unit in reversed(range(self.units)):
-            # The gradient by a map in between takes turns in two places, to end in x_diff.
-            target = x_diff if unit % 2 == 0 else workspace("between diff", x.shape)
+            # The gradient by a map in between takes turns in two places, to end in x_diff. The
+            # other is `spare`, if there is memory to spare: it need not outlive this pass.
+            target = x_diff if unit % 2 == 0 else spare or workspace("between diff", x.shape)
             kernels.propagate_backward(
                 between[unit - 1] if unit > 0 else x,
                 guidance,

@@ -108,6 +108,14 @@ def test_units(gpu, units, phase):
     check_layer(definition(normalization="CLIP", units=units), x, guidance, phase)
 
 
+@pytest.mark.parametrize(("shape", "kept"), [((1, 2, 20, 12), False), ((1, 1, 130, 6), True)])
+def test_the_gradient_between_units_of_small_maps_takes_no_memory_of_its_own(gpu, shape, kept):
+    caffe_spn.set_mode_gpu()
+    run = Run(definition(normalization="CLIP", units=2), *random_inputs(shape))
+    run.backward(normal(*shape))
+    assert ("between diff" in run.layer._gpu_workspaces) == kept
+
+
 @pytest.mark.parametrize("shape", [(1, 2, 20, 12), (1, 1, 130, 6)], ids=["shared", "memory"])
 def test_order_of_threads_does_not_matter(gpu_in_order, shape):
     x, guidance = random_inputs(shape)
