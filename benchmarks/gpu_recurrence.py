@@ -149,7 +149,7 @@ class Recurrence:
         lines = Lines(case)
         for name in case.bytes:
             if name != "forward, training":
-                check(name, case.results(name), lines.results(name))
+                check(name, case.results(name), lines.results(name), case.spared)
                 row = self.rows[type(case), case.shape, name]
                 row.others["lines"] = self.clock.time(lambda i, n=name: lines.run(n))
 
@@ -158,17 +158,17 @@ class Recurrence:
 
         peer = Torch(case)
         for name in ("forward", "backward"):
-            check(name, case.results(name), peer.results(name))
+            check(name, case.results(name), peer.results(name), case.spared)
             self._other(case, name, "eager", microseconds(getattr(peer, name), device))
 
     def _compiled(self, case: Case, device: str, steps) -> None:
         from benchmarks.gpu_torch import CHUNK, microseconds, recorded
 
         peer = Torch(case, steps=steps, chunk=CHUNK)
-        check("forward", case.results("forward"), peer.results("forward"))
+        check("forward", case.results("forward"), peer.results("forward"), case.spared)
         forward = microseconds(recorded(peer.forward), device)
         self._other(case, "forward", "compiled", forward)
-        check("backward", case.results("backward"), peer.results("backward"))
+        check("backward", case.results("backward"), peer.results("backward"), case.spared)
         both = microseconds(recorded(peer.both), device)
         self._other(case, "backward", "compiled", both - forward)
 
