@@ -21,7 +21,7 @@ from benchmarks.gpu_parts import Log, Parts, markdown, time_limit
 from benchmarks.gpu_peers import Lines, Torch
 from benchmarks.gpu_recurrence_rows import HEADERS, TARGETS, Row, Target
 from caffe_spn.cuda import runtime
-from tests.cuda.compilers import real
+from tests.cuda.compiling.compilers import real
 from tests.cuda.emulation import blas
 from tests.cuda.emulation.build import compiler
 from tests.cuda.emulation.driver import EmulatedDriver

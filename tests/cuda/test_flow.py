@@ -11,10 +11,10 @@ from caffe_spn.prototxt.generate import adapt
 from caffe_spn.prototxt.network import build
 from caffe_spn.prototxt.shipped import SHIPPED
 from caffe_spn.solver import get_solver
+from tests.cuda.device.test_feed import wait_for_the_thread
 from tests.cuda.emulation import blas
 from tests.cuda.emulation.build import compiler
 from tests.cuda.emulation.driver import EmulatedDriver
-from tests.cuda.test_feed import wait_for_the_thread
 from tests.tiny_set import write_tiny_set
 
 # What a training takes on the device, divided by the maps that pass between its layers and their

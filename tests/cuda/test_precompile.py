@@ -4,7 +4,7 @@ import pytest
 
 from caffe_spn.cuda import precompile
 from caffe_spn.cuda.compiling import compiler
-from tests.cuda.compilers import StandIn
+from tests.cuda.compiling.compilers import StandIn
 
 
 @pytest.fixture

@@ -8,7 +8,17 @@ from caffe_spn.cuda.device.driver import DeviceLost
 from caffe_spn.cuda.nvidia import libraries
 from caffe_spn.cuda.nvidia.cudnn import Cudnn
 from caffe_spn.errors import DeviceError
-from tests.cuda.cudnn.library import ARRAYS, GEOMETRY, SCRATCH, STREAM, Library, W, X, Y, result
+from tests.cuda.nvidia.cudnn.library import (
+    ARRAYS,
+    GEOMETRY,
+    SCRATCH,
+    STREAM,
+    Library,
+    W,
+    X,
+    Y,
+    result,
+)
 
 
 def of_kind(library, handles):

@@ -10,7 +10,7 @@ from caffe_spn.cuda.nvidia.cudnn import Cudnn
 from caffe_spn.cuda.nvidia.cudnn_choice import Result
 from caffe_spn.cuda.nvidia.cudnn_descriptors import NotSupported
 from caffe_spn.errors import DeviceError
-from tests.cuda.cudnn.library import (
+from tests.cuda.nvidia.cudnn.library import (
     ARRAYS,
     GEOMETRY,
     MEMORY,

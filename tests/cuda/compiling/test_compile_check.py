@@ -12,7 +12,7 @@ import pytest
 from benchmarks import registers
 from caffe_spn.cuda.compiling.compiler import SOURCES
 from caffe_spn.cuda.compiling.compiler_base import CompileError, Program
-from tests.cuda.compilers import real
+from tests.cuda.compiling.compilers import real
 
 CASES = registers.cases()
 # Of files that are compiled with several options, the first ones; all of them take minutes.

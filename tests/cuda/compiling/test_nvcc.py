@@ -9,7 +9,7 @@ from caffe_spn.cuda.compiling import nvcc
 from caffe_spn.cuda.compiling.compiler import compile_cubin
 from caffe_spn.cuda.compiling.compiler_base import CompilerUnusable, Program
 from caffe_spn.errors import DeviceError
-from tests.cuda.compilers import real
+from tests.cuda.compiling.compilers import real
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from caffe_spn.cuda.compiling import compiler
 from caffe_spn.cuda.compiling.compiler_base import CompileError, CompilerUnusable
 from caffe_spn.errors import DeviceError
-from tests.cuda.compilers import StandIn, real
+from tests.cuda.compiling.compilers import StandIn, real
 
 KERNEL = """#include "twice.cuh"
 extern "C" __global__ void scale_all(float *x, int count) {

@@ -6,7 +6,7 @@ import pytest
 
 from caffe_spn.cuda.array import DeviceArray
 from caffe_spn.cuda.nvidia.cudnn import Cudnn
-from tests.cuda.cudnn.library import GEOMETRY, MEMORY, PASSES, SCRATCH, STREAM, Library
+from tests.cuda.nvidia.cudnn.library import GEOMETRY, MEMORY, PASSES, SCRATCH, STREAM, Library
 
 
 @pytest.fixture(autouse=True)
