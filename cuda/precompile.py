@@ -3,7 +3,8 @@
     python -m caffe_spn.cuda.precompile 8.0 9.0
 
 compiles them for GPUs of compute capability 8.0 and 9.0 into the cache (`compiler.cache_dir`).
-Machines without a compiler can use it then. Compiling needs no GPU and no driver.
+Machines without a compiler can use it then. Compiling needs no GPU and no driver. Without a
+capability the kernels are compiled for the GPUs of this machine.
 """
 
 from __future__ import annotations
@@ -56,6 +57,19 @@ def precompile(
         yield from pool.map(one, [(name, options) for name in names for options in variants(name)])
 
 
+def at_hand() -> list[tuple[int, int]]:
+    """The capabilities of this machine's GPUs.
+
+    Raises
+    ------
+    DeviceError
+        If PyCUDA, the driver or a GPU is missing.
+    """
+    from caffe_spn.cuda.device.pycuda_driver import PyCudaDriver
+
+    return sorted({device.capability for device in PyCudaDriver().devices()})
+
+
 def capability(text: str) -> tuple[int, int]:
     """(9, 0) of "9.0"."""
     found = re.fullmatch(r"(\d+)\.(\d)", text)
@@ -69,14 +83,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m caffe_spn.cuda.precompile",
         description="Compile all kernels ahead of their first use.",
     )
-    parser.add_argument("capability", nargs="*", type=capability, help="such as 8.0 or 9.0")
+    parser.add_argument(
+        "capability",
+        nargs="*",
+        type=capability,
+        help="such as 8.0 or 9.0; by default those of this machine's GPUs",
+    )
     parser.add_argument("--clear", action="store_true", help="empty the cache first")
     arguments = parser.parse_args(argv)
     try:
         print(f"cache: {cache.cache_dir()}")
         if arguments.clear:
             print(f"{cache.clear()} entries removed")
-        for wanted in arguments.capability:
+        for wanted in arguments.capability or ([] if arguments.clear else at_hand()):
             for name, seconds in precompile(wanted):
                 print(f"{wanted[0]}.{wanted[1]} {name}: {seconds:.1f} s", flush=True)
     except (CaffeSpnError, OSError) as error:

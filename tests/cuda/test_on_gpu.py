@@ -77,9 +77,10 @@ def test_a_step_is_shown_logged_and_ended(capfdbinary):
 
 
 def test_all_sanitizers_run_where_there_is_one():
-    assert [step.name for step in on_gpu.steps(None)] == ["tests"]
+    assert [step.name for step in on_gpu.steps(None)] == ["kernels", "tests"]
     steps = on_gpu.steps("/usr/local/cuda/bin/compute-sanitizer")
-    assert [step.name for step in steps] == ["tests", "memcheck", "racecheck", "initcheck"]
+    names = ["kernels", "tests", "memcheck", "racecheck", "initcheck"]
+    assert [step.name for step in steps] == names
     for step in steps:
         assert all((ROOT / part).exists() for part in step.command if part.startswith("tests/"))
 

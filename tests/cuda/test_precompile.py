@@ -44,6 +44,13 @@ def test_clear(found, capsys):
     assert list(compiler.cache_dir().iterdir()) == []
 
 
+def test_gpus_at_hand(found, monkeypatch, capsys):
+    monkeypatch.setattr(precompile, "at_hand", lambda: [(7, 5)])
+    assert precompile.main([]) == 0
+    assert set(found[0].compiled) == {"sm_75"}
+    assert "\n7.5 pointwise.cu: " in capsys.readouterr().out
+
+
 def test_error(found, capsys):
     assert precompile.main(["6.1"]) == 1
     assert "sm_61; the kernels need sm_75" in capsys.readouterr().err
