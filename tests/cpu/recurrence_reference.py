@@ -7,6 +7,10 @@ DIRECTIONS = ((True, False), (True, True), (False, False), (False, True))
 THREE_WAY, ONE_WAY = 0, 1
 SUM_ABS, CLIP, NONE = 0, 1, 2
 MAX, SUM, MEAN = 0, 1, 2
+# Their names in a prototxt.
+CONNECTIONS = ("THREE_WAY", "ONE_WAY")
+NORMALIZATIONS = ("SUM_ABS", "CLIP", "NONE")
+INTEGRATIONS = ("MAX", "SUM", "MEAN")
 
 SHAPES = {
     "wide": (2, 3, 7, 19),
@@ -17,6 +21,14 @@ SHAPES = {
     "tiles": (1, 5, 32, 48),
     "blocks": (1, 2, 70, 131),
 }
+
+
+def definition(connection="THREE_WAY", normalization="SUM_ABS", integration="MAX", units=1):
+    """The layer's definition as text."""
+    return (
+        f'type: "SpatialPropagation" spatial_propagation_param {{ connection: {connection}'
+        f" normalization: {normalization} integration: {integration} units: {units} }}"
+    )
 
 
 def expected_scan(x, gates, direction):

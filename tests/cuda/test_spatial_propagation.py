@@ -9,20 +9,20 @@ import caffe_spn
 from caffe_spn.cuda import gate_recurrent, recurrence, runtime, spatial_propagation
 from caffe_spn.errors import ShapeError
 from tests.cpu.recurrence_reference import (
+    CONNECTIONS,
+    INTEGRATIONS,
+    NORMALIZATIONS,
     ONE_WAY,
     SHAPES,
     SUM_ABS,
     THREE_WAY,
+    definition,
     expected_propagation,
     expected_scan,
     random_inputs,
 )
 from tests.cuda.emulation.driver import EmulatedDriver
 from tests.layers.running import TEST, TRAIN, Run, normal
-
-CONNECTIONS = ("THREE_WAY", "ONE_WAY")
-NORMALIZATIONS = ("SUM_ABS", "CLIP", "NONE")
-INTEGRATIONS = ("MAX", "SUM", "MEAN")
 
 # Beyond the CPU's: maps of one warp with several elements a lane, of several warps, whose rows can
 # and cannot be read four elements at a time, and more steps than one round of loads has.
@@ -35,13 +35,6 @@ MORE_SHAPES = {
     "512 threads": (1, 1, 1030, 3),
     "in memory": (1, 1, 2, 2056),
 }
-
-
-def definition(connection="THREE_WAY", normalization="SUM_ABS", integration="MAX", units=1):
-    return (
-        f'type: "SpatialPropagation" spatial_propagation_param {{ connection: {connection}'
-        f" normalization: {normalization} integration: {integration} units: {units} }}"
-    )
 
 
 def gradients(text, x, guidance, phase=TRAIN):

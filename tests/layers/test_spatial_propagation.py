@@ -8,24 +8,17 @@ import pytest
 from caffe_spn.errors import PrototxtError, ShapeError
 from caffe_spn.gradient_check import check_gradients
 from tests.cpu.recurrence_reference import (
+    CONNECTIONS,
+    INTEGRATIONS,
+    NORMALIZATIONS,
     ONE_WAY,
     SHAPES,
     THREE_WAY,
+    definition,
     expected_propagation,
     random_inputs,
 )
 from tests.layers.running import TEST, TRAIN, Run, normal
-
-CONNECTIONS = ("THREE_WAY", "ONE_WAY")
-NORMALIZATIONS = ("SUM_ABS", "CLIP", "NONE")
-INTEGRATIONS = ("MAX", "SUM", "MEAN")
-
-
-def definition(connection="THREE_WAY", normalization="SUM_ABS", integration="MAX", units=1):
-    return (
-        f'type: "SpatialPropagation" spatial_propagation_param {{ connection: {connection}'
-        f" normalization: {normalization} integration: {integration} units: {units} }}"
-    )
 
 
 def expected(x, guidance, connection, normalization, integration, units):
