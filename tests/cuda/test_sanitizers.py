@@ -1,14 +1,11 @@
-"""Kernels under the address, undefined-behaviour and thread sanitizers, and what these find.
+"""What the sanitizers find in kernels with planted faults.
 
-The sanitizers end the process at the first report, so each run is a process of its own. A test of
-tests/cuda that is marked ``sanitized`` is repeated here under each of them.
+They end the process at the first report, so each run is a process of its own.
 """
-
-import re
 
 import pytest
 
-from tests.cuda.emulation import sanitizers
+from tests.cuda.sanitized import run_or_skip
 
 pytestmark = pytest.mark.usefixtures("emulated_only")
 
@@ -30,26 +27,11 @@ print("no report")
 """
 
 
-def run(sanitizer, *arguments):
-    try:
-        return sanitizers.run(sanitizer, *arguments)
-    except sanitizers.Unavailable as reason:
-        pytest.skip(str(reason))
-
-
 def report(sanitizer, kernel, order="forward", threads=64, arguments="y"):
     script = ONE_KERNEL.format(kernel=kernel, order=order, threads=threads, arguments=arguments)
-    done = run(sanitizer, "-c", script)
+    done = run_or_skip(sanitizer, "-c", script)
     assert done.returncode != 0 and "no report" not in done.stdout, done.stdout
     return done.stdout
-
-
-@pytest.mark.parametrize("sanitizer", ["address", "thread"])
-def test_kernels_do_nothing_that_a_sanitizer_reports(sanitizer):
-    plain = ("-p", "no:cacheprovider", "--durations=5")
-    done = run(sanitizer, "-m", "pytest", "-s", "-x", *plain, "-m", "sanitized", "tests/cuda")
-    assert done.returncode == 0, done.stdout[-8000:]
-    assert re.search(r"\d+ passed", done.stdout) or "100%" in done.stdout
 
 
 @pytest.mark.parametrize(

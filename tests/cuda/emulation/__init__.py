@@ -2,8 +2,9 @@
 
 It finds what a GPU leaves to chance: deadlocks and divergent barriers, lanes outside their masks,
 reads of memory that nobody wrote (it holds NaN), writes outside an array, launches that a device
-would refuse. Under the address and the thread sanitizer (`tests/cuda/test_sanitizers.py`) also
-every access out of bounds and every race of two threads of a block. It says nothing about speed.
+would refuse. Under the address and the thread sanitizer (`tests/cuda/test_under_*_sanitizer.py`)
+also every access out of bounds and every race of two threads of a block. It says nothing about
+speed.
 
     cuda_emulation.h    the language; the headers beside it are its parts
     build.py            .cu to .so

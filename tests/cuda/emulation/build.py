@@ -24,7 +24,7 @@ CUDA = HERE.parents[2] / "cuda"
 
 LONG = 14 * 24 * 3600  # seconds
 
-# "", "address" or "thread": the sanitizer that this process runs under (see test_sanitizers.py).
+# "", "address" or "thread": the sanitizer that this process runs under (see sanitizers.py).
 SANITIZER = os.environ.get("CAFFE_SPN_EMULATION", "")
 
 COMMON = (
