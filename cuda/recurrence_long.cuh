@@ -7,7 +7,6 @@
 // Floats of work space that scan_backward needs for each element of a line.
 constexpr int LINE_FLOATS = 2 * G;
 
-template <int D>
 __device__ __forceinline__ void read(float (&g)[G], const float *const (&gates)[G], int at) {
 #pragma unroll
     for (int i = 0; i < G; ++i) g[i] = gates[i][at];
@@ -36,7 +35,7 @@ __device__ __forceinline__ void scan_forward(const Scan<D> &scan, const Rule &ru
             if (t > 0) {
                 float g[G], change[G];
                 bool depends;
-                read<D>(g, gates, at);
+                read(g, gates, at);
                 differences(change, scan, h, value, t, k);
                 const float scale = normaliser(g, rule, depends);
 #pragma unroll
@@ -76,7 +75,7 @@ __device__ __forceinline__ void scan_backward(const Scan<D> &scan, const Rule &r
             if (t > 0) {
                 float g[G], change[G], dot = 0.f;
                 bool depends;
-                read<D>(g, gates, at);
+                read(g, gates, at);
                 differences(change, scan, h, x[at], t, k);
                 const float scale = normaliser(g, rule, depends), scaled = u * scale;
 #pragma unroll

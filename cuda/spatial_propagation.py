@@ -21,6 +21,7 @@ from caffe_spn.cpu.recurrence_rules import (
     make_join,
     make_rule,
 )
+from caffe_spn.cpu.recurrence_rules import argmax_shape as argmax_shape
 from caffe_spn.cuda.array import DeviceArray
 from caffe_spn.cuda.recurrence import (
     IN_MEMORY,
@@ -46,11 +47,6 @@ OPTIONS = [
     for gates in (3, 1)
     for aligned in LAYOUTS
 ]
-
-
-def argmax_shape(shape: tuple[int, ...], integration: int) -> tuple[int, ...]:
-    """Shape of the uint8 array in which training notes the winning directions; maybe empty."""
-    return tuple(shape) if integration == MAXIMUM else (0, 0, 0, 0)
 
 
 def checkpoints_shape(shape: tuple[int, ...], directions: int, dtype=np.float32) -> tuple[int, ...]:

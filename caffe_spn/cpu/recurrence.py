@@ -34,14 +34,10 @@ from caffe_spn.cpu.recurrence_rules import (
     make_join,
     make_rule,
 )
+from caffe_spn.cpu.recurrence_rules import argmax_shape as argmax_shape
 
 # With fewer planes than this for each thread, directions become tasks of their own.
 PLANES_FOR_EACH_THREAD = 2
-
-
-def argmax_shape(shape: tuple[int, ...], integration: int) -> tuple[int, ...]:
-    """Shape of the uint8 array in which training notes the winning directions; maybe empty."""
-    return tuple(shape) if integration == MAXIMUM else (0, 0, 0, 0)
 
 
 def checkpoints_shape(shape: tuple[int, ...], directions: int, dtype) -> tuple[int, ...]:

@@ -43,3 +43,8 @@ def make_join(integration: int, training: bool, dtype) -> tuple[int, float]:
     if integration == MAXIMUM:
         return (ARGMAX if training else MAX), number(1)
     return ADD, number(0.25 if integration == MEAN else 1)
+
+
+def argmax_shape(shape: tuple[int, ...], integration: int) -> tuple[int, ...]:
+    """Shape of the uint8 array in which training notes the winning directions; maybe empty."""
+    return tuple(shape) if integration == MAXIMUM else (0, 0, 0, 0)

@@ -24,13 +24,14 @@ from caffe_spn.cuda.compiling.compiler_base import (
     Program,
     shortened,
 )
+from caffe_spn.cuda.device.driver import OLDEST_CAPABILITY
 from caffe_spn.errors import DeviceError
 
 __all__ = ["CompileError", "CompilerUnusable", "cache_dir", "compile_cubin", "compilers"]
 
 SOURCES = Path(__file__).parents[1]
-# Turing (2018). What CUDA 13 still compiles for; older GPUs lack instructions that kernels use.
-OLDEST = 75
+# Older GPUs lack instructions that kernels use, and CUDA 13 does not compile for them.
+OLDEST = 10 * OLDEST_CAPABILITY[0] + OLDEST_CAPABILITY[1]
 CPU_HELP = "set_mode_cpu() works everywhere"
 
 _log = logging.getLogger("caffe_spn")
